@@ -1,0 +1,1 @@
+"""The fleet server: provisioning, evidence, uptime, alarms and the console."""

@@ -1,0 +1,1 @@
+"""Hardware in the loop: simulators, faults, swarm, scenarios and the demo zone."""

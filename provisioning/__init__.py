@@ -1,0 +1,1 @@
+"""The PKI and the technician's tools: certificates, claim codes, EST, broker configuration."""
