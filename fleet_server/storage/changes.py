@@ -1,0 +1,124 @@
+"""The change log: numbered, durable news for live pages. Who lost the feed asks for what came after its last number."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import BigInteger, Column, Connection, Index, Table, Text, func, insert, select
+from sqlalchemy import String as Str
+
+from fleet_server.storage.database import Database, RowNumber, metadata, serialise
+
+_LOCK: Final = 7_301
+
+change = Table(
+    "change",
+    metadata,
+    Column("number", RowNumber, primary_key=True, autoincrement=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("unit_path", Str(200), nullable=False),
+    Column("kind", Str(32), nullable=False),
+    Column("subject", Str(128), nullable=False),
+    Column("data", Text, nullable=False),
+    Index("ix_change_unit_path_number", "unit_path", "number"),
+    sqlite_autoincrement=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One piece of news. `subject` names what changed (a position's code, a node, an event id)."""
+
+    number: int
+    at_ms: int
+    unit_path: str
+    kind: str
+    subject: str
+    data: dict[str, Any]
+
+
+def append(connection: Connection, *, at_ms: int, unit_path: str, kind: str, subject: str, data: dict[str, Any]) -> None:
+    """Add news in the caller's transaction; readers are woken when it commits."""
+    serialise(connection, _LOCK)
+    connection.execute(
+        insert(change).values(at_ms=at_ms, unit_path=unit_path, kind=kind, subject=subject, data=json.dumps(data, separators=(",", ":")))
+    )
+    connection.info["changed"] = True
+
+
+def newest(connection: Connection) -> int:
+    """Return the highest number, 0 when there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(change.c.number), 0))).scalar_one())
+
+
+def after(connection: Connection, number: int, *, unit_path: str = "/", limit: int = 500) -> list[Change]:
+    """Return news of the units below `unit_path` that came after `number`, oldest first."""
+    rows = connection.execute(
+        select(change)
+        .where(change.c.number > number, change.c.unit_path.startswith(unit_path, autoescape=True))
+        .order_by(change.c.number)
+        .limit(limit)
+    )
+    return [Change(r.number, r.at_ms, r.unit_path, r.kind, r.subject, json.loads(r.data)) for r in rows]
+
+
+class ChangeFeed:
+    """Wakes many readers with one look at the database; polls too, because another process may have written."""
+
+    def __init__(self, database: Database, *, poll_s: float = 0.5) -> None:
+        """`poll_s` bounds how late news of another process arrives; news of this process arrives at once."""
+        self._database = database
+        self._poll_s = poll_s
+        self._newest = 0
+        self._written = asyncio.Event()
+        self._arrived = asyncio.Condition()
+
+    async def run(self) -> None:
+        """Watch for news until cancelled."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._written.set)
+
+        self._database.on_change(wake)
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_s):
+                    await self._written.wait()
+            self._written.clear()
+            newest_number = await self._database.run(self._read_newest)
+            if newest_number != self._newest:
+                self._newest = newest_number
+                async with self._arrived:
+                    self._arrived.notify_all()
+
+    async def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[Change]]:
+        """Yield what came after `number`, and then everything new; an empty list every 15 s as a sign of life."""
+        while True:
+            seen = self._newest
+            news = await self._database.run(self._read_after, number, unit_path)
+            if news:
+                number = news[-1].number
+                yield news
+            elif not await self._wait_beyond(seen):
+                yield []
+
+    async def _wait_beyond(self, seen: int) -> bool:
+        """Wait for news after number `seen`; False when 15 s passed without."""
+        try:
+            async with asyncio.timeout(15), self._arrived:
+                await self._arrived.wait_for(lambda: self._newest > seen)
+        except TimeoutError:
+            return False
+        return True
+
+    def _read_newest(self) -> int:
+        with self._database.read() as connection:
+            return newest(connection)
+
+    def _read_after(self, number: int, unit_path: str) -> list[Change]:
+        with self._database.read() as connection:
+            return after(connection, number, unit_path=unit_path)

@@ -1,0 +1,165 @@
+"""Transactions on SQLite (embedded) and PostgreSQL, with the same promises on both.
+
+Each room keeps its tables in its own `store.py`, on the shared `metadata`; the schema is made by Alembic
+(`storage/migrations`). Stores take a `Connection`; services open the transaction.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, ParamSpec, TypeVar
+
+from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import NullPool, QueuePool
+
+from fleet_server.errors import Transient
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Type of a primary key that counts up by itself on both databases."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StorageUnavailable(Transient):
+    """The database does not answer; nothing was changed."""
+
+
+class StorageFull(Transient):
+    """The database has no room; nothing was changed."""
+
+
+class Database:
+    """A pool of connections and the rules of a transaction.
+
+    `write()` is one transaction: on SQLite begun IMMEDIATE and one at a time in this process, on PostgreSQL READ
+    COMMITTED. `read()` sees one consistent state on SQLite and never blocks a writer. Both translate what the driver
+    raises when the database is away or full; anything else passes through.
+    """
+
+    def __init__(self, url: str) -> None:
+        """`url` is SQLAlchemy's: `sqlite:////path/fleet.db` or `postgresql+psycopg://…`."""
+        self.url: Final = url
+        self.engine: Final[Engine] = _engine(url)
+        self._writing = threading.RLock()
+        self._listeners: list[Callable[[], None]] = []
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is the embedded database."""
+        return self.engine.dialect.name == "sqlite"
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` (from any thread) after each commit that wrote to the change log."""
+        self._listeners.append(listener)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield a connection in a read transaction.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+        """
+        with _translated(), self.engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """Yield a connection in a write transaction; commit when the block ends well, else undo all of it.
+
+        Raises:
+            StorageUnavailable: the database does not answer.
+            StorageFull: no room is left.
+        """
+        with _translated():
+            if self.is_sqlite:
+                with self._writing, self.engine.connect().execution_options(is_writer=True) as connection, connection.begin():
+                    connection.info["changed"] = False
+                    yield connection
+                    is_changed = connection.info["changed"]
+            else:
+                with self.engine.begin() as connection:
+                    connection.info["changed"] = False
+                    yield connection
+                    is_changed = connection.info["changed"]
+        if is_changed:
+            for listener in self._listeners:
+                listener()
+
+    async def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a blocking function in a worker thread."""
+        return await asyncio.to_thread(function, *args, **kwargs)
+
+    def create_all(self) -> None:
+        """Make all tables known to `metadata` at once, without migrations (tests only)."""
+        metadata.create_all(self.engine)
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def serialise(connection: Connection, lock: int) -> None:
+    """Let transactions that take the same `lock` commit one after the other, so that counted rows appear in order.
+
+    On SQLite writers are serial already.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": lock})
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=8, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    engine = create_engine(
+        url,
+        poolclass=NullPool if ":memory:" in url else QueuePool,
+        **({} if ":memory:" in url else {"pool_size": 8, "max_overflow": 8}),
+        connect_args={"check_same_thread": False, "timeout": 15, "isolation_level": None},
+    )
+    event.listen(engine, "connect", _configure_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA busy_timeout = 15000")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # The driver is in autocommit mode (isolation_level None), so that a transaction starts when and as we say.
+    is_writer = connection.get_execution_options().get("is_writer", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if is_writer else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        if _is_full(error):
+            raise StorageFull("the database has no room left: free disk space, then it goes on by itself") from error
+        raise StorageUnavailable("the database does not answer: check that it runs and can be reached") from error
+
+
+def _is_full(error: DBAPIError) -> bool:
+    cause = error.orig
+    if isinstance(cause, sqlite3.OperationalError):
+        return "full" in str(cause) or "disk I/O" in str(cause)
+    return getattr(cause, "sqlstate", None) == "53100"
