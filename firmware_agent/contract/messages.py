@@ -224,7 +224,7 @@ class Result(Struct, frozen=True, omit_defaults=True):
 
 Message = Heartbeat | Replay | Status | Event | Ack | Reported | Desired | Command | Result
 
-M = TypeVar("M", Heartbeat, Replay, Status, Event, Ack, Reported, Desired, Command, Result)
+M = TypeVar("M", bound=Heartbeat | Replay | Status | Event | Ack | Reported | Desired | Command | Result)
 
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
