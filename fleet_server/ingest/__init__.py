@@ -1,0 +1,1 @@
+"""From the broker into the journal: receive, judge, commit in groups, acknowledge."""

@@ -1,0 +1,293 @@
+"""Tables of the data path: the journal, its streams, the cursors of its readers, and bad messages.
+
+Ids are kept small, because they repeat in each row and index: a node as 16 bytes, a stream as a signed 64-bit number.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
+
+import zstandard
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    LargeBinary,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from firmware_agent.contract.ids import BootId, NodeId, StreamId
+from firmware_agent.contract.topics import Up
+from fleet_server.ingest.model import Entry, Lane, Row, StreamRecord
+from fleet_server.storage.database import RowNumber, metadata
+
+TOPIC_NUMBER: Final = MappingProxyType({Up.STATUS: 0, Up.HEARTBEAT: 1, Up.EVENT: 3, Up.REPORTED: 4, Up.RESULT: 5})
+"""Written on disk: never renumber. 2 was never used (a replay is stored as heartbeats)."""
+_TOPIC: Final = MappingProxyType({number: topic for topic, number in TOPIC_NUMBER.items()})
+
+Node16 = LargeBinary(16)
+
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("received_at_ms", BigInteger, nullable=False),
+    Column("node_id", Node16, nullable=False),
+    Column("lane", SmallInteger, nullable=False),
+    Column("topic", SmallInteger, nullable=False),
+    Column("stream", BigInteger),
+    Column("seq", BigInteger),
+    Column("at_ms", BigInteger),
+    Column("boot", String(64)),
+    Column("payload", LargeBinary, nullable=False),
+    UniqueConstraint("node_id", "topic", "stream", "seq", name="uq_journal_message"),
+    Index("ix_journal_node_id_at_ms", "node_id", "at_ms"),
+    sqlite_autoincrement=True,
+)
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("node_id", Node16, primary_key=True),
+    Column("stream", BigInteger, primary_key=True, autoincrement=False),
+    Column("through", BigInteger, nullable=False),
+    Column("floor", BigInteger, nullable=False),
+    Column("gaps", Text, nullable=False),
+    Column("stored", BigInteger, nullable=False),
+    Column("evicted", BigInteger, nullable=False),
+    Column("top", BigInteger, nullable=False),
+    Column("is_coarse", Boolean, nullable=False),
+)
+
+boot = Table(
+    "boot",
+    metadata,
+    Column("node_id", Node16, primary_key=True),
+    Column("boot", String(64), primary_key=True),
+    Column("offset_ms", BigInteger, nullable=False),
+)
+
+journal_cursor = Table(
+    "journal_cursor",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("id", BigInteger, nullable=False),
+)
+
+bad_message = Table(
+    "bad_message",
+    metadata,
+    Column("node_id", String(36), primary_key=True),
+    Column("reason", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    Column("first_at_ms", BigInteger, nullable=False),
+    Column("last_at_ms", BigInteger, nullable=False),
+    Column("topic", String(128), nullable=False),
+    Column("detail", String(256), nullable=False),
+    Column("sample", LargeBinary, nullable=False),
+)
+
+StreamKey = tuple[NodeId, StreamId]
+MessageKey = tuple[NodeId, Up, StreamId, int]
+
+
+def node_bytes(node: NodeId) -> bytes:
+    """Return a node id as it is stored."""
+    return bytes.fromhex(node.replace("-", ""))
+
+
+def node_text(raw: bytes) -> NodeId:
+    """Return a stored node id as it is written."""
+    text = raw.hex()
+    return NodeId(f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}")
+
+
+def stream_number(text: StreamId) -> int:
+    """Return a stream id as it is stored."""
+    number = int(text, 16)
+    return number - (1 << 64) if number >> 63 else number
+
+
+def stream_text(number: int) -> StreamId:
+    """Return a stored stream id as it is written."""
+    return StreamId(f"{number & 0xFFFF_FFFF_FFFF_FFFF:016x}")
+
+
+def insert_ignoring(connection: Connection, table: Table) -> Any:
+    """Return an INSERT that leaves rows alone whose key is there already."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table).on_conflict_do_nothing()
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+def upsert(connection: Connection, table: Table, *, change: Iterable[str]) -> Any:
+    """Return an INSERT that sets the columns `change` where the primary key is there already."""
+    statement: Any = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns), set_={name: statement.excluded[name] for name in change}
+    )
+
+
+def add_rows(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Store messages in order; those whose `(node, topic, stream, seq)` is there already are left alone."""
+    if not entries:
+        return
+    compress = zstandard.ZstdCompressor(level=3, write_checksum=False).compress
+    connection.execute(
+        insert_ignoring(connection, journal),
+        [
+            {
+                "received_at_ms": entry.received_at_ms,
+                "node_id": node_bytes(entry.node),
+                "lane": int(entry.lane),
+                "topic": TOPIC_NUMBER[entry.topic],
+                "stream": None if entry.stream is None else stream_number(entry.stream),
+                "seq": entry.seq,
+                "at_ms": entry.at_ms,
+                "boot": entry.boot,
+                "payload": compress(entry.payload),
+            }
+            for entry in entries
+        ],
+    )
+
+
+def payloads(connection: Connection, keys: Sequence[MessageKey]) -> dict[MessageKey, bytes]:
+    """Return the stored messages among `keys`."""
+    found: dict[MessageKey, bytes] = {}
+    decompress = zstandard.ZstdDecompressor().decompress
+    columns = (journal.c.node_id, journal.c.topic, journal.c.stream, journal.c.seq)
+    for start in range(0, len(keys), 200):
+        wanted = [(node_bytes(node), TOPIC_NUMBER[topic], stream_number(name), seq) for node, topic, name, seq in keys[start : start + 200]]
+        for row in connection.execute(select(*columns, journal.c.payload).where(tuple_(*columns).in_(wanted))):
+            found[node_text(row.node_id), _TOPIC[row.topic], stream_text(row.stream), row.seq] = decompress(row.payload)
+    return found
+
+
+def rows_after(connection: Connection, number: int, *, limit: int, topics: Iterable[Up] | None = None) -> list[Row]:
+    """Return messages with ids above `number`, ascending."""
+    query = select(journal).where(journal.c.id > number).order_by(journal.c.id).limit(limit)
+    if topics is not None:
+        query = query.where(journal.c.topic.in_([TOPIC_NUMBER[topic] for topic in topics]))
+    return _rows(connection, query)
+
+
+def rows_of_node(connection: Connection, node: NodeId, *, from_ms: int, to_ms: int, topics: Iterable[Up]) -> list[Row]:
+    """Return a node's messages dated in `[from_ms, to_ms)` and its undated ones received since `from_ms`, ascending by id."""
+    wanted = (journal.c.node_id == node_bytes(node)) & journal.c.topic.in_([TOPIC_NUMBER[topic] for topic in topics])
+    inside = select(journal).where(wanted, journal.c.at_ms >= from_ms, journal.c.at_ms < to_ms)
+    undated = select(journal).where(wanted, journal.c.at_ms.is_(None), journal.c.received_at_ms >= from_ms)
+    return sorted(_rows(connection, inside) + _rows(connection, undated), key=lambda row: row.id)
+
+
+def newest_id(connection: Connection) -> int:
+    """Return the highest id, 0 when there is none."""
+    return int(connection.execute(select(func.coalesce(func.max(journal.c.id), 0))).scalar_one())
+
+
+def _rows(connection: Connection, query: Any) -> list[Row]:
+    decompress = zstandard.ZstdDecompressor().decompress
+    return [
+        Row(
+            id=row.id,
+            received_at_ms=row.received_at_ms,
+            node=node_text(row.node_id),
+            lane=Lane(row.lane),
+            topic=_TOPIC[row.topic],
+            stream=None if row.stream is None else stream_text(row.stream),
+            seq=row.seq,
+            at_ms=row.at_ms,
+            boot=None if row.boot is None else BootId(row.boot),
+            payload=decompress(row.payload),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def streams(connection: Connection, keys: Sequence[StreamKey]) -> dict[StreamKey, StreamRecord]:
+    """Return the records of those streams that are known."""
+    found: dict[StreamKey, StreamRecord] = {}
+    for start in range(0, len(keys), 200):
+        wanted = [(node_bytes(node), stream_number(name)) for node, name in keys[start : start + 200]]
+        for row in connection.execute(select(stream).where(tuple_(stream.c.node_id, stream.c.stream).in_(wanted))):
+            found[node_text(row.node_id), stream_text(row.stream)] = _record(row)
+    return found
+
+
+def streams_of(connection: Connection, node: NodeId) -> list[StreamRecord]:
+    """Return all streams of a node."""
+    query = select(stream).where(stream.c.node_id == node_bytes(node)).order_by(stream.c.stream)
+    return [_record(row) for row in connection.execute(query)]
+
+
+def save_streams(connection: Connection, records: Mapping[StreamKey, StreamRecord]) -> None:
+    """Write records, new and old."""
+    if not records:
+        return
+    columns = ("through", "floor", "gaps", "stored", "evicted", "top", "is_coarse")
+    connection.execute(
+        upsert(connection, stream, change=columns),
+        [
+            {
+                "node_id": node_bytes(node),
+                "stream": stream_number(name),
+                "through": record.through,
+                "floor": record.floor,
+                "gaps": json.dumps(record.gaps, separators=(",", ":")) if record.gaps else "[]",
+                "stored": record.stored,
+                "evicted": record.evicted,
+                "top": record.top,
+                "is_coarse": record.is_coarse,
+            }
+            for (node, name), record in records.items()
+        ],
+    )
+
+
+def _record(row: Any) -> StreamRecord:
+    gaps = tuple((first, last) for first, last in json.loads(row.gaps)) if row.gaps != "[]" else ()
+    return StreamRecord(
+        stream=stream_text(row.stream),
+        through=row.through,
+        floor=row.floor,
+        gaps=gaps,
+        stored=row.stored,
+        evicted=row.evicted,
+        top=row.top,
+        is_coarse=row.is_coarse,
+    )
+
+
+def add_boots(connection: Connection, offsets: Mapping[tuple[NodeId, BootId], int]) -> None:
+    """Keep the first known offset of each boot."""
+    if offsets:
+        connection.execute(
+            insert_ignoring(connection, boot),
+            [{"node_id": node_bytes(node), "boot": name, "offset_ms": offset} for (node, name), offset in offsets.items()],
+        )
+
+
+def boot_offset(connection: Connection, node: NodeId, name: BootId) -> int | None:
+    """Return wall clock minus monotonic clock of a boot, None while it is not known."""
+    return connection.execute(select(boot.c.offset_ms).where(boot.c.node_id == node_bytes(node), boot.c.boot == name)).scalar()
+
+
+def cursor(connection: Connection, name: str) -> int:
+    """Return how far a reader has come, 0 for a new one."""
+    return connection.execute(select(journal_cursor.c.id).where(journal_cursor.c.name == name)).scalar() or 0
+
+
+def set_cursor(connection: Connection, name: str, number: int) -> None:
+    """Say how far a reader has come."""
+    connection.execute(upsert(connection, journal_cursor, change=("id",)), {"name": name, "id": number})
