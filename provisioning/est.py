@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from asn1crypto import core, csr, parser  # type: ignore[import-untyped]  # ships no types
+from asn1crypto import csr, parser  # type: ignore[import-untyped]  # ships no types
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -39,6 +39,7 @@ CERTIFICATES_HEADERS: Final = MappingProxyType(
 CSR_ATTRIBUTES_HEADERS: Final = MappingProxyType({"Content-Type": "application/csrattrs", "Content-Transfer-Encoding": "base64"})
 
 _LINE: Final = 64
+_NULL: Final = b"\x05\x00"
 _WHITE: Final = b" \t\r\n"
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
@@ -152,7 +153,7 @@ def _without_null(der: bytes) -> bytes | None:
     try:
         request = csr.CertificationRequest.load(der, strict=True)
         algorithm = request["signature_algorithm"]
-        if not algorithm["algorithm"].native.endswith("_ecdsa") or not isinstance(algorithm["parameters"], core.Null):
+        if not algorithm["algorithm"].native.endswith("_ecdsa") or algorithm["parameters"].dump() != _NULL:
             return None
         parts = (request["certification_request_info"], algorithm["algorithm"], request["signature"])
         info, oid, signature = (part.dump() for part in parts)
