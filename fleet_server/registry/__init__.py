@@ -1,0 +1,1 @@
+"""Units, zones, positions, nodes, and what was installed where and when."""
