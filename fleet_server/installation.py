@@ -1,0 +1,152 @@
+"""A new installation: data folder, CAs, secrets, database, settings, first administrator. `fleet init` in code."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from fleet_server.errors import Conflict, Rejected
+from fleet_server.settings import FILE_NAME
+from provisioning import ca
+from provisioning.files import SECRET, write_file
+
+PKI: Final = "pki"
+SERVER_CHAIN: Final = f"{PKI}/server/chain.pem"
+SERVER_KEY: Final = f"{PKI}/server/key.pem"
+CORE_CERTIFICATE: Final = f"{PKI}/service/svc-core.pem"
+CORE_KEY: Final = f"{PKI}/service/svc-core.key.pem"
+CLAIM_KEY: Final = "secrets/claim-key"
+CONSOLE_CHAIN: Final = f"{PKI}/console/chain.pem"
+CONSOLE_KEY: Final = f"{PKI}/console/key.pem"
+
+
+class ConsoleCertificate(StrEnum):
+    """Where the console's certificate comes from."""
+
+    NONE = "none"
+    """Plain http: for this machine alone, or behind a proxy that speaks https."""
+    UPLOAD = "upload"
+    """Two files that somebody else made."""
+    OWN = "own"
+    """The fleet's own CA: phones and browsers will complain until they trust its root."""
+    ACME = "acme"
+    """A public CA, by ACME (RFC 8555)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What `fleet init` was asked for."""
+
+    data: Path
+    organisation: str
+    host: str
+    http_port: int
+    est_port: int
+    mqtt_port: int
+    bind: str = "127.0.0.1"
+    is_demo: bool = False
+    local_root: bool = True
+    console: ConsoleCertificate = ConsoleCertificate.NONE
+    console_chain: Path | None = None
+    console_key: Path | None = None
+    extra_settings: str = ""
+    """TOML to add, such as `[supervision]` of a demo."""
+
+
+def check_place(data: Path) -> None:
+    """See that a new installation can be made at `data`.
+
+    Raises:
+        Conflict: there is one already.
+        Rejected: the folder cannot be written.
+    """
+    if (data / FILE_NAME).exists():
+        raise Conflict(f"{data} holds an installation already. Start it with: fleet serve --data {data}")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        probe = data / ".write-test"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise Rejected(f"The folder {data} cannot be written: {error.strerror}. Name another one with --data.") from error
+
+
+def make(plan: Plan) -> ca.Pki:
+    """Make CAs, secrets and settings. The settings come last: what has them is whole, what has not can be made again.
+
+    Raises:
+        Conflict, Rejected: see `check_place`.
+        provisioning.errors.ProvisioningError: the CAs cannot be made.
+    """
+    check_place(plan.data)
+    pki = _pki(plan)
+    if pki.is_signed:
+        issue_credentials(plan.data, pki, hosts=[plan.host])
+        if plan.console is ConsoleCertificate.OWN:
+            _save(plan.data, CONSOLE_CHAIN, CONSOLE_KEY, ca.issue_server_certificate(pki, [plan.host]))
+    if plan.console is ConsoleCertificate.UPLOAD:
+        _upload(plan)
+    if not (plan.data / CLAIM_KEY).exists():
+        write_file(plan.data / CLAIM_KEY, secrets.token_bytes(32), SECRET)
+    write_file(plan.data / FILE_NAME, settings_text(plan).encode())
+    return pki
+
+
+def issue_credentials(data: Path, pki: ca.Pki, *, hosts: Sequence[str]) -> None:
+    """Make the server's own certificates: one for its listeners and the broker, one for its MQTT client."""
+    _save(data, SERVER_CHAIN, SERVER_KEY, ca.issue_server_certificate(pki, hosts))
+    _save(data, CORE_CERTIFICATE, CORE_KEY, ca.issue_service_certificate(pki, "svc-core"))
+
+
+def settings_text(plan: Plan) -> str:
+    """Return the settings file of a new installation."""
+    tls = f'certificate_file = "{CONSOLE_CHAIN}"\nkey_file = "{CONSOLE_KEY}"\n' if plan.console is not ConsoleCertificate.NONE else ""
+    scheme = "https" if tls else "http"
+    return f"""# Settings of this fleet server. All fields with their defaults: fleet_server/fleet.example.toml
+
+[fleet]
+name = {_quoted(plan.organisation)}
+is_demo = {"true" if plan.is_demo else "false"}
+
+[http]
+host = {_quoted(plan.bind)}
+port = {plan.http_port}
+public_url = {_quoted(f"{scheme}://{plan.host}:{plan.http_port}")}
+{tls}
+[est]
+host = {_quoted(plan.bind)}
+port = {plan.est_port}
+
+[broker]
+host = {_quoted(plan.bind)}
+port = {plan.mqtt_port}
+
+{plan.extra_settings}"""
+
+
+def _pki(plan: Plan) -> ca.Pki:
+    folder = plan.data / PKI
+    if (folder / "root.pem").exists() or (folder / "requests").exists():
+        return ca.load_pki(folder)
+    return ca.create_pki(folder, plan.organisation, local_root=plan.local_root)
+
+
+def _upload(plan: Plan) -> None:
+    if plan.console_chain is None or plan.console_key is None:
+        raise Rejected("An uploaded console certificate needs both --console-certificate and --console-key.")
+    for source, target, mode in ((plan.console_chain, CONSOLE_CHAIN, 0o644), (plan.console_key, CONSOLE_KEY, SECRET)):
+        try:
+            write_file(plan.data / target, source.read_bytes(), mode)
+        except OSError as error:
+            raise Rejected(f"{source} cannot be read: {error.strerror}.") from error
+
+
+def _save(data: Path, chain: str, key: str, credential: ca.Credential) -> None:
+    write_file(data / chain, credential.chain_pem)
+    write_file(data / key, credential.key_pem, SECRET)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

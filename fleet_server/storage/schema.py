@@ -1,0 +1,47 @@
+"""The schema's versions: Alembic migrations, applied when the server starts and never by hand."""
+
+from pathlib import Path
+from typing import Final
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from fleet_server.errors import Rejected
+from fleet_server.storage.database import Database
+
+_SCRIPTS: Final = Path(__file__).parent / "migrations"
+
+
+class SchemaTooNew(Rejected):
+    """The database was made by a later version of this server."""
+
+
+def upgrade(database: Database) -> None:
+    """Bring the database to this version's schema; nothing happens when it is there already.
+
+    Raises:
+        SchemaTooNew: it is beyond what this version knows; nothing was changed.
+        StorageUnavailable: the database does not answer.
+    """
+    config = alembic_config(database)
+    scripts = ScriptDirectory.from_config(config)
+    with database.write() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+        if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+            raise SchemaTooNew(
+                f"The database has schema {current}, which this version does not know. Run the version that made it, or a later one."
+            )
+        if current == scripts.get_current_head():
+            return
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def alembic_config(database: Database) -> Config:
+    """Return Alembic's configuration for `database`, with no file of its own."""
+    config = Config()
+    config.set_main_option("script_location", str(_SCRIPTS))
+    config.attributes["url"] = database.url
+    return config
