@@ -1,0 +1,1 @@
+"""The demo zone: one example station on one machine, with real agents on simulated devices."""
