@@ -2,19 +2,20 @@
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
 from sqlalchemy import Connection
 
-from firmware_agent.contract.ids import BootId, NodeId, StreamId
+from firmware_agent.contract.ids import BootId, NodeId
 from firmware_agent.contract.messages import BadMessage, Event, Heartbeat, decode
 from firmware_agent.contract.topics import Up
 from fleet_server.ingest import store
-from fleet_server.ingest.model import Entry, Row, StreamRecord, advance
-from fleet_server.ingest.store import MessageKey, StreamKey
+from fleet_server.ingest.model import Entry, Row, StreamKey, StreamRecord, advance
+from fleet_server.ingest.store import MessageKey
 from fleet_server.storage.database import Database, serialise
 
 _LOCK: Final = 7_302
@@ -35,6 +36,8 @@ class Appended:
     """Each stream that the batch touched, as it is now."""
     gapped: set[StreamKey] = field(default_factory=set)
     """Streams in which a new gap opened."""
+    born: set[StreamKey] = field(default_factory=set)
+    """Streams that a birth named."""
 
 
 class Journal:
@@ -51,8 +54,10 @@ class Journal:
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
 
-    def append(self, entries: Sequence[Entry]) -> Appended:
+    def append(self, entries: Sequence[Entry], *, held: Mapping[StreamKey, int] = MappingProxyType({})) -> Appended:
         """Store a batch in one transaction: all of it or nothing. Duplicates are harmless.
+
+        `held` is what births say: the floor of each stream that a node holds.
 
         Raises:
             StorageUnavailable: nothing was stored; try the same batch again.
@@ -60,7 +65,7 @@ class Journal:
         """
         with self._database.write() as connection:
             serialise(connection, _LOCK)
-            appended = _append(connection, entries)
+            appended = _append(connection, entries, held)
             offsets = self._new_offsets(entries)
             store.add_boots(connection, offsets)
         if len(self._boots) > _MAX_BOOTS:
@@ -68,19 +73,6 @@ class Journal:
         self._boots.update(offsets)
         self._wake()
         return appended
-
-    def hold(self, node: NodeId, floors: Sequence[tuple[StreamId, int]]) -> list[StreamRecord]:
-        """Take note of what a birth says the node holds, stream by stream `(stream, floor)`; return the records, in that order.
-
-        Raises:
-            StorageUnavailable: nothing was changed.
-        """
-        with self._database.write() as connection:
-            serialise(connection, _LOCK)
-            known = store.streams(connection, [(node, name) for name, _ in floors])
-            held = {(node, name): known.get((node, name), StreamRecord(name)).raised(floor) for name, floor in floors}
-            store.save_streams(connection, held)
-        return list(held.values())
 
     def after(self, number: int, *, limit: int, topics: Iterable[Up] | None = None) -> list[Row]:
         """Return at most `limit` messages with ids above `number`, ascending."""
@@ -156,10 +148,10 @@ class Journal:
         return offsets
 
 
-def _append(connection: Connection, entries: Sequence[Entry]) -> Appended:
-    appended = Appended()
-    keys = list({(e.node, e.stream): None for e in entries if e.topic is Up.HEARTBEAT and e.stream is not None})
-    records = store.streams(connection, keys)
+def _append(connection: Connection, entries: Sequence[Entry], held: Mapping[StreamKey, int]) -> Appended:
+    appended = Appended(born=set(held))
+    keys = {(e.node, e.stream): None for e in entries if e.topic is Up.HEARTBEAT and e.stream is not None} | dict.fromkeys(held)
+    records = store.streams(connection, list(keys))
     present = store.payloads(connection, _doubtful(entries, records))
     fresh: list[Entry] = []
     for entry in entries:
@@ -175,6 +167,8 @@ def _append(connection: Connection, entries: Sequence[Entry]) -> Appended:
             appended.reused.append(entry)
         if entry.topic is Up.HEARTBEAT:
             _account(entry, records, appended, is_new=before is None)
+    for (node, name), floor in held.items():
+        records[node, name] = (records.get((node, name)) or StreamRecord(name)).raised(floor)
     appended.stored = len(fresh)
     appended.streams = records
     store.add_rows(connection, fresh)

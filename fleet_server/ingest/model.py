@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 from dataclasses import dataclass, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 from firmware_agent.contract.ids import BootId, NodeId, StreamId
@@ -18,12 +18,37 @@ MAX_SPANS: Final = 1024
 Span = tuple[int, int]
 """Inclusive sequence numbers."""
 
+StreamKey = tuple[NodeId, StreamId]
+
 
 class Lane(IntEnum):
     """How a message arrived: as it happened, or again and late."""
 
     LIVE = 0
     REPLAY = 1
+
+
+class Reason(StrEnum):
+    """What was wrong with a message."""
+
+    BAD_TOPIC = "bad_topic"
+    OVERSIZE = "oversize"
+    MALFORMED = "malformed"
+    UNKNOWN_NODE = "unknown_node"
+    OTHER_NODE = "other_node"
+    """An event whose id names another node than the topic."""
+    UNKNOWN_CHANNEL = "unknown_channel"
+    """Evidence or an event of a channel where nothing is installed; the message is stored, the rest of it is used."""
+    SEQ_REUSED = "seq_reused"
+    """The number was used for another message before; the first one stays."""
+    FROM_THE_FUTURE = "from_the_future"
+    """A trusted clock ahead of ours; the message is stored without a date."""
+    UNSTORABLE = "unstorable"
+    """The database refuses a value of it."""
+    OVERFLOW = "overflow"
+    """No room while the database was away; the node keeps it and sends it again."""
+    INTERNAL = "internal"
+    """A defect of ours, found by this message."""
 
 
 class Entry(NamedTuple):

@@ -29,7 +29,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from firmware_agent.contract.ids import BootId, NodeId, StreamId
 from firmware_agent.contract.topics import Up
-from fleet_server.ingest.model import Entry, Lane, Row, StreamRecord
+from fleet_server.ingest.model import Entry, Lane, Row, StreamKey, StreamRecord
 from fleet_server.storage.database import RowNumber, metadata
 
 TOPIC_NUMBER: Final = MappingProxyType({Up.STATUS: 0, Up.HEARTBEAT: 1, Up.EVENT: 3, Up.REPORTED: 4, Up.RESULT: 5})
@@ -98,7 +98,6 @@ bad_message = Table(
     Column("sample", LargeBinary, nullable=False),
 )
 
-StreamKey = tuple[NodeId, StreamId]
 MessageKey = tuple[NodeId, Up, StreamId, int]
 
 
@@ -291,3 +290,23 @@ def cursor(connection: Connection, name: str) -> int:
 def set_cursor(connection: Connection, name: str, number: int) -> None:
     """Say how far a reader has come."""
     connection.execute(upsert(connection, journal_cursor, change=("id",)), {"name": name, "id": number})
+
+
+def add_bad_messages(connection: Connection, counts: Sequence[Mapping[str, Any]]) -> None:
+    """Add to the counts by node and reason, and take the newest sample."""
+    statement: Any = postgresql.insert(bad_message) if connection.dialect.name == "postgresql" else sqlite.insert(bad_message)
+    newest = ("last_at_ms", "topic", "detail", "sample")
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(bad_message.primary_key.columns),
+            set_={"count": bad_message.c.count + statement.excluded["count"], **{name: statement.excluded[name] for name in newest}},
+        ),
+        list(counts),
+    )
+
+
+def bad_messages(connection: Connection) -> list[Any]:
+    """Return all counts, the newest first."""
+    return list(
+        connection.execute(select(bad_message).order_by(bad_message.c.last_at_ms.desc(), bad_message.c.node_id, bad_message.c.reason))
+    )

@@ -117,7 +117,9 @@ def test_late_heartbeat_fills_its_gap(journal: Journal) -> None:
 
 
 def test_birth_after_a_loss_of_the_server_lifts_the_floor(journal: Journal) -> None:
-    (record,) = journal.hold(NODE, [(STREAM, 500)])
+    appended = journal.append([], held={(NODE, STREAM): 500})
+    record = appended.streams[NODE, STREAM]
+    assert appended.born == {(NODE, STREAM)}
     assert (record.through, record.floor, record.gaps) == (499, 500, ())
     assert journal.streams(NODE) == [record]
 

@@ -1,0 +1,195 @@
+"""The connection to the broker: one persistent session as `svc-core`, mutual TLS, made again whenever it breaks.
+
+The client library's own message iterator makes a task for each message, which would cost more than all the rest of the
+hot path; so messages are taken from it where it would queue them (`queue_type`, a public extension point).
+"""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, cast
+
+import aiomqtt
+
+from firmware_agent.contract.ids import NodeId
+from firmware_agent.contract.topics import ALL_UP, QOS, Down, down
+from fleet_server.clock import Clock
+from fleet_server.errors import Transient
+from fleet_server.ingest.metrics import IngestMetrics
+
+_log = logging.getLogger(__name__)
+IDENTITY: Final = "svc-core"
+_STEADY_S: Final = 30.0
+
+Take = Callable[[str, bytes, bool], None]
+"""Called with topic, payload and whether it was retained; must be quick and must not raise."""
+
+
+class NotConnected(Transient):
+    """There is no connection to the broker now."""
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where the broker is, and with which certificate to go there. Without `ca_file` the connection is plain (tests only)."""
+
+    host: str
+    port: int
+    ca_file: Path | None = None
+    certificate_file: Path | None = None
+    key_file: Path | None = None
+    identity: str = IDENTITY
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Return a context with the files as they are now, so that a renewed certificate is used at the next connection."""
+        if self.ca_file is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.ca_file))
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.certificate_file is not None:
+            context.load_cert_chain(str(self.certificate_file), None if self.key_file is None else str(self.key_file))
+        return context
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds."""
+
+    keepalive_s: int = 30
+    timeout_s: float = 10.0
+    first_backoff_s: float = 0.25
+    max_backoff_s: float = 15.0
+
+
+class Mqtt:
+    """Receives all that nodes publish, and is the `Downlink` to them."""
+
+    def __init__(self, address: BrokerAddress, take: Take, clock: Clock, metrics: IngestMetrics, *, timing: Timing | None = None) -> None:
+        """Nothing is connected before `run`."""
+        self._address = address
+        self._take = take
+        self._clock = clock
+        self._metrics = metrics
+        self._timing = timing or Timing()
+        self._client: aiomqtt.Client | None = None
+        self._sending = asyncio.Semaphore(64)
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._pause = asyncio.Event()
+        self.failure = "not connected yet"
+        """Why there is no connection, empty while there is one."""
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether messages can come and go now."""
+        return self._client is not None
+
+    async def publish(self, node: NodeId, message: Down, payload: bytes, *, retain: bool = False) -> None:
+        """See `Downlink`. At most 64 at a time are on their way; more wait.
+
+        Raises:
+            NotConnected: there is no connection, or it broke before the broker said it had the message.
+        """
+        async with self._sending:
+            client = self._client
+            if client is None:
+                raise NotConnected(f"no connection to the broker: {self.failure}")
+            try:
+                await client.publish(down(node, message), payload, qos=QOS[message], retain=retain, timeout=self._timing.timeout_s)
+            except (aiomqtt.MqttError, ValueError) as error:
+                raise NotConnected(f"the broker did not take the message: {error}") from error
+
+    def pause(self) -> None:
+        """Stop reading: leave the broker, which keeps what is sent with QoS 1, until `resume`."""
+        self._may_read.clear()
+        self._pause.set()
+
+    def resume(self) -> None:
+        """Read again."""
+        self._pause.clear()
+        self._may_read.set()
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        backoff_s = self._timing.first_backoff_s
+        while True:
+            await self._may_read.wait()
+            start_s = self._clock.mono_s()
+            try:
+                await self._session()
+            except (aiomqtt.MqttError, OSError, ssl.SSLError) as error:
+                self._say(str(error) or type(error).__name__)
+            finally:
+                self._client = None
+                self._metrics.connected.set(0)
+            if self._clock.mono_s() - start_s > _STEADY_S:
+                backoff_s = self._timing.first_backoff_s
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.0))
+            backoff_s = min(backoff_s * 2, self._timing.max_backoff_s)
+
+    async def _session(self) -> None:
+        context = await asyncio.to_thread(self._address.tls)
+        async with self._new_client(context) as client:
+            client.pending_calls_threshold = 1000
+            self._client = client
+            self.failure = ""
+            self._metrics.connected.set(1)
+            self._metrics.connects.inc()
+            await client.subscribe(ALL_UP, qos=1)
+            _log.info("Connected to the broker at %s:%d", self._address.host, self._address.port)
+            await self._until_broken_or_paused(client)
+            self._client = None
+
+    def _new_client(self, context: ssl.SSLContext | None) -> aiomqtt.Client:
+        # A client of this library does not come back after a disconnection, so each session has a new one.
+        return aiomqtt.Client(
+            self._address.host,
+            self._address.port,
+            identifier=self._address.identity,
+            clean_session=False,
+            tls_context=context,
+            timeout=self._timing.timeout_s,
+            keepalive=self._timing.keepalive_s,
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", partial(_Inlet, self._take)),
+        )
+
+    async def _until_broken_or_paused(self, client: aiomqtt.Client) -> None:
+        """Return when told to pause.
+
+        Raises:
+            MqttError: the connection broke.
+        """
+        broken = asyncio.ensure_future(anext(client.messages))
+        paused = asyncio.ensure_future(self._pause.wait())
+        try:
+            await asyncio.wait((broken, paused), return_when=asyncio.FIRST_COMPLETED)
+            if broken.done():
+                broken.result()
+            else:
+                self.failure = "reading is paused: the database takes nothing"
+        finally:
+            for task in (broken, paused):
+                task.cancel()
+            await asyncio.gather(broken, paused, return_exceptions=True)
+
+    def _say(self, failure: str) -> None:
+        if failure != self.failure:
+            _log.warning("No connection to the broker at %s:%d: %s", self._address.host, self._address.port, failure)
+        self.failure = failure
+
+
+class _Inlet(asyncio.Queue[aiomqtt.Message]):
+    """Where the client would queue a message it is taken at once; so the queue stays empty for ever."""
+
+    def __init__(self, take: Take, maxsize: int = 0) -> None:
+        super().__init__(maxsize)
+        self._take = take
+
+    def put_nowait(self, item: aiomqtt.Message) -> None:
+        payload: Any = item.payload
+        self._take(item.topic.value, payload if isinstance(payload, bytes) else b"", item.retain)
