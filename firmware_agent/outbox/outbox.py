@@ -1,0 +1,195 @@
+"""The outbox as the event loop sees it: each act runs on the one writer thread, in order.
+
+When the card refuses to write, the node does not fall silent: heartbeats and events then go out from memory in a stream of
+their own that lives in RAM only (so that no number is ever used twice), and events are stored as soon as the card allows.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Concatenate, ParamSpec, TypeVar
+
+import msgspec
+
+from firmware_agent.contract import messages
+from firmware_agent.contract.ids import EventId, NodeId, StreamId, event_id, new_stream
+from firmware_agent.contract.messages import Ack, Event, Heartbeat, Held
+from firmware_agent.outbox.model import AckOutcome, Batch, Counts, Span, StorageFailed, StoredEvent, StoredHeartbeat
+from firmware_agent.outbox.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+
+class Outbox:
+    """Async face of `Store`. Made by `open_outbox`; closed by `aclose`."""
+
+    def __init__(self, store: Store, node: NodeId, thread: ThreadPoolExecutor) -> None:
+        """Take over an open store and its thread."""
+        self._store = store
+        self._node = node
+        self._thread = thread
+        self._rescue = _Rescue(node)
+        self._memory = store.memory()
+        self._results = store.results()
+        self.counts: Counts = store.counts()
+        """The books after the last act."""
+        self.failure = ""
+        """Why the card does not take anything, empty while it does."""
+
+    @property
+    def stream(self) -> StreamId:
+        """The stream of new heartbeats."""
+        return self._store.stream
+
+    async def put_heartbeat(self, draft: Heartbeat) -> StoredHeartbeat:
+        """Commit a heartbeat (its stream, seq and floor are set here); from memory when the card refuses."""
+        try:
+            stored = await self._do(Store.put_heartbeat, draft)
+        except StorageFailed as error:
+            self._failed(error)
+            return self._rescue.heartbeat(draft)
+        self._recovered()
+        return stored
+
+    async def put_event(self, draft: Event) -> StoredEvent:
+        """Commit an event (its id is set here), safe against a power cut; from memory when the card refuses."""
+        try:
+            return await self._do(Store.put_event, draft)
+        except StorageFailed as error:
+            self._failed(error)
+            return self._rescue.event(draft)
+
+    async def save_rescued(self) -> None:
+        """Try again to store events that the card refused."""
+        for event in self._rescue.events():
+            try:
+                await self._do(Store.keep_event, event)
+            except StorageFailed as error:
+                self._failed(error)
+                return
+            self._rescue.forget(event.event_id)
+
+    async def events(self) -> list[StoredEvent]:
+        """Return all events not yet acknowledged, oldest first."""
+        stored = await self._do(Store.events)
+        return [*stored, *(e for e in self._rescue.events() if e not in stored)]
+
+    async def apply(self, ack: Ack) -> AckOutcome:
+        """Forget what the server has stored."""
+        rescued = tuple(e for e in dict.fromkeys(ack.events) if self._rescue.forget(e))
+        try:
+            outcome = await self._do(Store.apply, ack)
+        except StorageFailed as error:
+            self._failed(error)
+            outcome = AckOutcome()
+        return replace(outcome, events=(*outcome.events, *rescued))
+
+    async def batch(self, stream: StreamId, spans: Sequence[Span]) -> Batch | None:
+        """Return the next replay message of a stream."""
+        return await self._do(Store.batch, stream, spans)
+
+    async def held(self) -> list[Held]:
+        """Return what a birth lists."""
+        return await self._do(Store.held)
+
+    def recall(self, channel: str, key: str) -> str | None:
+        """Return a remembered value."""
+        return self._memory.get((channel, key))
+
+    def remember(self, channel: str, key: str, value: str | None) -> None:
+        """Remember a value: at once for `recall`, durable shortly after."""
+        if value is None:
+            self._memory.pop((channel, key), None)
+        else:
+            self._memory[(channel, key)] = value
+        self._thread.submit(self._remember, channel, key, value)
+
+    def _remember(self, channel: str, key: str, value: str | None) -> None:
+        try:
+            self._store.remember(channel, key, value)
+        except StorageFailed:
+            _log.exception("cannot remember %s of %s", key, channel or "the node")
+
+    def result_of(self, command_id: str) -> bytes | None:
+        """Return how a command ended, None when it is not remembered."""
+        return self._results.get(command_id)
+
+    async def put_result(self, command_id: str, body: bytes) -> None:
+        """Remember how a command ended."""
+        self._results[command_id] = body
+        while len(self._results) > 256:
+            self._results.pop(next(iter(self._results)))
+        try:
+            await self._do(Store.put_result, command_id, body)
+        except StorageFailed as error:
+            self._failed(error)
+
+    async def aclose(self) -> None:
+        """Save what memory holds, mark a clean end, close."""
+        await self.save_rescued()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        self._thread.shutdown(wait=False)
+
+    async def _do(self, act: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        def run() -> tuple[T, Counts]:
+            return act(self._store, *args, **kwargs), self._store.counts()
+
+        result, self.counts = await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        return result
+
+    def _failed(self, error: StorageFailed) -> None:
+        if not self.failure:
+            _log.critical("%s; going on from memory", error)
+        self.failure = str(error)
+
+    def _recovered(self) -> None:
+        if self.failure:
+            _log.warning("the outbox can be written again")
+        self.failure = ""
+
+
+class _Rescue:
+    """Numbers and events while the card is out of order."""
+
+    def __init__(self, node: NodeId) -> None:
+        self._node = node
+        self._stream = new_stream()
+        self._seq = 0
+        self._n = 0
+        self._events: dict[EventId, StoredEvent] = {}
+
+    def heartbeat(self, draft: Heartbeat) -> StoredHeartbeat:
+        self._seq += 1
+        body = messages.encode(msgspec.structs.replace(draft, stream=self._stream, seq=self._seq, floor=self._seq))
+        return StoredHeartbeat(self._stream, self._seq, body)
+
+    def event(self, draft: Event) -> StoredEvent:
+        self._n += 1
+        new = event_id(self._node, self._stream, self._n)
+        self._events[new] = StoredEvent(new, messages.encode(msgspec.structs.replace(draft, event_id=new)))
+        return self._events[new]
+
+    def events(self) -> list[StoredEvent]:
+        return list(self._events.values())
+
+    def forget(self, event: EventId) -> bool:
+        return self._events.pop(event, None) is not None
+
+
+async def open_outbox(make: Callable[[], Store], node: NodeId) -> Outbox:
+    """Open the store on a thread of its own.
+
+    Raises:
+        StorageFailed: it cannot be opened or made.
+    """
+    thread = ThreadPoolExecutor(1, "outbox")
+    try:
+        return await asyncio.get_running_loop().run_in_executor(thread, lambda: Outbox(make(), node, thread))
+    except BaseException:
+        thread.shutdown(wait=False)
+        raise
