@@ -8,10 +8,11 @@ half-open, in milliseconds since 1970-01-01 UTC.
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Final, NamedTuple, Self
 
-from firmware_agent.contract.vocabulary import Function, Kind, Verdict
+from firmware_agent.contract.vocabulary import Function, Verdict
 
 
 class State(StrEnum):
@@ -32,9 +33,6 @@ SEVERITY: Final = MappingProxyType(
 """Higher is worse. `failed` is above `unknown`: one function proven broken settles the position whatever the others do."""
 
 STATE_OF: Final = MappingProxyType({verdict: State(verdict.value) for verdict in Verdict})
-
-SUPERVISION_MS: Final = MappingProxyType({Kind.PANIC_BUTTON: 60_000, Kind.CAMERA: 90_000, Kind.STREET_LIGHT: 900_000, Kind.SENSOR: 300_000})
-"""The latest moment, after a loss, by which it must be known and raised (defaults by kind)."""
 
 
 def ttl_cap_ms(supervision_ms: int) -> int:
@@ -230,7 +228,7 @@ def overlay(tiles: Sequence[Segment], overlays: Iterable[Overlay]) -> list[Segme
     laid: list[Segment] = []
     for tile in tiles:
         edges = [tile.start_ms, *sorted(cut for cut in cuts if tile.start_ms < cut < tile.end_ms), tile.end_ms]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             _append(laid, Segment(begin, end, _excepted(tile.state, {s.state for s in spans if s.start_ms <= begin < s.end_ms})))
     return laid
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections import Counter
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,6 @@ from firmware_agent.contract.vocabulary import Verdict
 from fleet_server.presence.model import (
     SEVERITY,
     STATE_OF,
-    SUPERVISION_MS,
     Fold,
     Observation,
     OutOfOrder,
@@ -24,6 +24,7 @@ from fleet_server.presence.model import (
     ttl_cap_ms,
     worst,
 )
+from fleet_server.registry.model import DEFAULT_SUPERVISION_MS
 
 W, D, F, U = State.WORKING, State.DEGRADED, State.FAILED, State.UNKNOWN
 END = 60
@@ -37,7 +38,12 @@ observations = st.builds(
     st.booleans(),
 )
 overlays = st.lists(
-    st.builds(lambda at, length, state: Overlay(at, at + length, state), st.integers(-5, END), st.integers(1, 30), st.sampled_from([State.MAINTENANCE, State.EXCUSED])),
+    st.builds(
+        lambda at, length, state: Overlay(at, at + length, state),
+        st.integers(-5, END),
+        st.integers(1, 30),
+        st.sampled_from([State.MAINTENANCE, State.EXCUSED]),
+    ),
     max_size=4,
 )
 
@@ -105,8 +111,8 @@ def test_the_fold_is_the_oracle(made: list[Observation]) -> None:
 
 
 @given(st.lists(observations, max_size=10), st.randoms())
-def test_order_of_arrival_does_not_matter(made: list[Observation], random: "object") -> None:
-    shuffled = sorted(made, key=lambda _: random.random())  # type: ignore[attr-defined]  # Hypothesis's Random
+def test_order_of_arrival_does_not_matter(made: list[Observation], random: Random) -> None:
+    shuffled = sorted(made, key=lambda _: random.random())
     assert Fold.of(made).segments(0, END) == Fold.of(shuffled).segments(0, END)
 
 
@@ -187,7 +193,7 @@ def test_evidence_in_time_outranks_the_same_evidence_late() -> None:
     assert not outranks(Observation(0, 1, W, is_late=True), Observation(0, 1, W))
 
 
-@pytest.mark.parametrize("supervision_ms", [*SUPERVISION_MS.values(), 5_000, 100, 1])
+@pytest.mark.parametrize("supervision_ms", [*DEFAULT_SUPERVISION_MS.values(), 5_000, 100, 1])
 def test_no_ttl_outlives_supervision(supervision_ms: int) -> None:
     assert 1 <= ttl_cap_ms(supervision_ms) <= supervision_ms
     if supervision_ms >= 1_000:
