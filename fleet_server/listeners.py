@@ -1,0 +1,83 @@
+"""The server's HTTP listeners: sockets bound before anything else starts, served in one event loop."""
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+
+from fleet_server.errors import Rejected
+
+_GRACE_S: Final = 2
+_BACKLOG: Final = 2048
+
+
+class PortTaken(Rejected):
+    """Another program listens there."""
+
+
+def bind(host: str, port: int, *, setting: str) -> socket.socket:
+    """Listen on an address; `setting` names the section of the settings file it came from.
+
+    Raises:
+        PortTaken: another program has it.
+        Rejected: the address is none of this machine's, or needs rights.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortTaken(f"Port {port} on {host} is taken by another program: stop it, or change [{setting}] port.") from error
+        raise Rejected(f"Cannot listen on {host}:{port} ({error.strerror}): change [{setting}] host or port.") from error
+    listener.setblocking(False)
+    return listener
+
+
+def certificate_context(chain: Path, key: Path) -> ssl.SSLContext:
+    """Return TLS 1.2+ for a server that asks clients for no certificate.
+
+    Raises:
+        Rejected: the files are missing, unreadable, or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(chain, key)
+    except (OSError, ssl.SSLError) as error:
+        raise Rejected(f"The certificate {chain} with key {key} cannot be used: {error}.") from error
+    return context
+
+
+class Listener(uvicorn.Server):
+    """One application on one socket. Leaves signals to the process, which stops all listeners together."""
+
+    def __init__(self, app: Any, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
+        """`app` is an ASGI application."""
+        config = uvicorn.Config(
+            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S, server_header=False, ws="none"
+        )
+        config.load()
+        config.ssl = tls
+        super().__init__(config)
+        self._bound = bound
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """See uvicorn: nothing is captured."""
+        yield
+
+    async def run_until_stopped(self) -> None:
+        """Serve until `should_exit` is set or the task is cancelled."""
+        try:
+            await self.serve(sockets=[self._bound])
+        finally:
+            self._bound.close()
