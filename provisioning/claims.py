@@ -1,6 +1,6 @@
 """Claim codes: the one-time secret on a node's label that lets it ask for its certificate.
 
-A code is 16 random symbols (80 bit) and a check symbol, shown as `7KQ2-M9TX-4HVB-0RPZ-C`. The symbols are Crockford's
+A code is 16 random symbols (80 bit) and a check symbol, shown as `7KQ2-M9TX-4HVB-0RPZ-S`. The symbols are Crockford's
 base32: no I, L, O and U, so that a code can be read aloud and typed by hand. The check symbol is one of the same 32
 (Crockford's own may be `*`, `~`, `$` or `=`) and finds every single wrong symbol and every exchange of two.
 """

@@ -155,8 +155,9 @@ def server_names(hosts: Sequence[str]) -> Names:
         Rejected: a host is neither a DNS name (wildcards are refused) nor an IP address.
     """
     known = dict.fromkeys([*(h.strip().lower().rstrip(".") for h in hosts), "127.0.0.1"])
+    alternative = tuple(_host(h) for h in known)
     common_name = next(h for h in known if len(h) <= _COMMON_NAME_LIMIT)
-    return Names(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]), tuple(_host(h) for h in known))
+    return Names(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]), alternative)
 
 
 def service_names(organisation: str, name: str) -> Names:
@@ -282,7 +283,9 @@ def _subject(organisation: str, *attributes: tuple[x509.ObjectIdentifier, str]) 
 
 def _host(text: str) -> x509.GeneralName:
     with suppress(ValueError):
-        return x509.IPAddress(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
+        if "%" not in text:
+            return x509.IPAddress(address)
     if len(text) > 253 or not _HOST.fullmatch(text):
         raise Rejected(f"Neither a DNS name nor an IP address: {text!r}.")
     return x509.DNSName(text)

@@ -116,8 +116,8 @@ async def _http_failed(_request: Request, error: Exception) -> Response:
 
 
 async def _failed(_request: Request, error: Exception) -> Response:
-    """Answer 503 whatever broke: a node that hears it comes back, and nothing was changed."""
-    if not isinstance(error, Transient):
+    """Answer 503 whatever broke: a node that hears it comes back, and nothing was changed. What nobody foresaw is logged by uvicorn."""
+    if isinstance(error, FleetError) and not isinstance(error, Transient):
         _log.error("Enrolment failed", exc_info=error)
     return _text(503, "Try again later.", {"Retry-After": str(_RETRY_S)})
 
