@@ -46,7 +46,7 @@ SessionText = Annotated[SessionId, Meta(min_length=1, max_length=64)]
 BootText = Annotated[BootId, Meta(min_length=1, max_length=64)]
 ChannelText = Annotated[Channel, Meta(min_length=1, max_length=32)]
 CommandText = Annotated[CommandId, Meta(min_length=1, max_length=64)]
-EventText = Annotated[EventId, Meta(min_length=56, max_length=72)]
+EventText = Annotated[EventId, Meta(min_length=55, max_length=72)]
 TtlMs = Annotated[int, Meta(ge=1, le=86_400_000)]
 Metrics = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=32)], float], Meta(max_length=8)]
 

@@ -91,3 +91,10 @@ def test_topic_comes_apart_as_it_was_made(kind: topics.Up | topics.Down) -> None
 def test_other_topics_are_refused(topic: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         topics.parse(topic)
+
+
+@pytest.mark.parametrize("n", [1, 9, 10, 2**53 - 1])
+def test_first_and_last_event_of_a_stream_are_understood(n: int) -> None:
+    text = ids.event_id(ids.new_node_id(), ids.new_stream(), n)
+    assert m.decode(m.Event, changed("event-press", event_id=text)).event_id == text
+    assert m.decode(m.Ack, changed("ack", events=[text])).events == [text]
