@@ -1,7 +1,7 @@
 """From a journal row to dated observations: the one reading of a heartbeat that live state and uptime share."""
 
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -48,12 +48,16 @@ def read_clock_of(payload: bytes, received_at_ms: int) -> Reading:
     return read_clock(_clocks.decode(payload).clock, received_at_ms)
 
 
-class Dated(NamedTuple):
-    """One piece of evidence with the server's dates."""
+class Target(Protocol):
+    """What evidence is about."""
 
-    channel: str
-    function: str
-    observation: Observation
+    @property
+    def cap_ms(self) -> int:
+        """The longest ttl that its evidence may claim."""
+        ...
+
+
+T = TypeVar("T", bound=Target)
 
 
 def dated(
@@ -62,29 +66,33 @@ def dated(
     received_at_ms: int,
     is_replay: bool,
     offset_ms: int | None,
-    cap_of: Callable[[str, str], int | None],
-) -> Iterator[Dated]:
-    """Yield the observations of one heartbeat.
+    target_of: Callable[[str, str, int], T | None],
+) -> Iterator[tuple[T, str, Observation]]:
+    """Yield the observations of one heartbeat with what they are about and of which function, dated and capped.
 
-    `cap_of(channel, function)` is the longest ttl accepted, None for evidence that concerns nobody. Evidence must be fresh
+    `target_of(channel, function, at_ms)` says what that is, None for evidence that concerns nobody. Evidence must be fresh
     when its heartbeat is made (younger than its ttl), so that an observation lies within one ttl before its heartbeat.
     """
     reading = read_clock(heartbeat.clock, received_at_ms)
     shift = shift_ms(reading, received_at_ms=received_at_ms, is_replay=is_replay, offset_ms=offset_ms)
     if shift is None:
         return
-    made_at_ms = min(reading.wall_ms + shift, received_at_ms)
+    wall_ms = reading.wall_ms
+    made_at_ms = min(wall_ms + shift, received_at_ms)
     for item in heartbeat.evidence:
-        cap_ms = cap_of(item.channel, item.function)
-        if cap_ms is None:
+        at_ms = item.observed_at_ms + shift
+        if at_ms > made_at_ms:
+            at_ms = made_at_ms
+        target = target_of(item.channel, item.function, at_ms)
+        if target is None:
             continue
-        ttl_ms = item.ttl_ms if item.ttl_ms < cap_ms else cap_ms
-        if reading.wall_ms - item.observed_at_ms >= ttl_ms:
+        ttl_ms = item.ttl_ms
+        if ttl_ms > target.cap_ms:
+            ttl_ms = target.cap_ms
+        if wall_ms - item.observed_at_ms >= ttl_ms:
             continue
-        at_ms = min(item.observed_at_ms + shift, made_at_ms)
         until_ms = at_ms + ttl_ms
-        is_late = is_replay or until_ms <= received_at_ms
-        yield Dated(item.channel, item.function, Observation(at_ms, until_ms, item.verdict, is_late, item.cause))
+        yield target, item.function, Observation(at_ms, until_ms, item.verdict, is_replay or until_ms <= received_at_ms, item.cause)
 
 
 def reach_ms(cap_ms: int) -> int:

@@ -22,11 +22,12 @@ from fleet_server.registry.model import NodeRef, PositionRef
 class _FunctionNow:
     """One function of a position."""
 
-    __slots__ = ("cause", "due_at_ms", "function", "newest", "position", "shown", "since_ms")
+    __slots__ = ("cap_ms", "cause", "due_at_ms", "function", "newest", "position", "shown", "since_ms")
 
     def __init__(self, function: Function, position: "_PositionNow") -> None:
         self.function = function
         self.position = position
+        self.cap_ms = 1
         self.newest: Observation | None = None
         self.shown = State.UNKNOWN
         self.cause = ""
@@ -52,24 +53,37 @@ class _PositionNow:
 class _NodeNow:
     """One node, and what its channels serve now."""
 
-    __slots__ = ("agent", "boot", "cause", "due_at_ms", "heard_at_ms", "offset_ms", "positions", "ref", "served", "session", "since_ms")
+    __slots__ = (
+        "agent",
+        "boot",
+        "cause",
+        "due_at_ms",
+        "heard_at_ms",
+        "heartbeat_at_ms",
+        "offset_ms",
+        "positions",
+        "ref",
+        "served",
+        "session",
+        "since_ms",
+    )
 
     def __init__(self, ref: NodeRef) -> None:
         self.ref = ref
-        self.served: dict[tuple[str, str], tuple[_FunctionNow, int]] = {}  # with the longest ttl accepted
+        self.served: dict[tuple[str, str], _FunctionNow] = {}
         self.positions: list[_PositionNow] = []
         self.session = ""
         self.agent = ""
         self.cause: str = Cause.NEVER_SEEN
         self.since_ms: int | None = None
         self.heard_at_ms: int | None = None
+        self.heartbeat_at_ms: int | None = None
         self.due_at_ms: int | None = None
         self.boot = ""
         self.offset_ms: int | None = None
 
-    def cap_of(self, channel: str, function: str) -> int | None:
-        served = self.served.get((channel, function))
-        return None if served is None else served[1]
+    def target_of(self, channel: str, function: str, _at_ms: int) -> _FunctionNow | None:
+        return self.served.get((channel, function))
 
 
 class Live:
@@ -142,7 +156,8 @@ class Live:
         position.from_ms = mount.from_ms
         node.positions.append(position)
         for function in position.functions:
-            node.served[mount.channel, function.function] = (function, mount.cap_ms)
+            function.cap_ms = mount.cap_ms
+            node.served[mount.channel, function.function] = function
 
     def _cut(self, function: _FunctionNow, at_ms: int) -> None:
         """Let evidence of hardware that was taken away end."""
@@ -157,7 +172,7 @@ class Live:
         node = self._nodes.get(stored.node)
         if node is not None:
             node.session, node.agent, node.cause, node.since_ms = stored.session, stored.agent, stored.cause, stored.since_ms
-            node.heard_at_ms = stored.last_heartbeat_at_ms
+            node.heard_at_ms = node.heartbeat_at_ms = stored.last_heartbeat_at_ms
             if node.heard_at_ms is not None:
                 self._time(node, self._silent_at_ms(node.heard_at_ms))
 
@@ -191,17 +206,17 @@ class Live:
         if node is None:
             return
         self._hear(node, heartbeat.session, received_at_ms)
+        node.heartbeat_at_ms = node.heard_at_ms
         reading = read_clock(heartbeat.clock, received_at_ms)
         if reading.boot != node.boot:
             node.boot, node.offset_ms = reading.boot, None
         if node.offset_ms is None:
             node.offset_ms = boot_offset_ms(reading)
-        served = node.served
-        for channel, function, observation in dated(
-            heartbeat, received_at_ms=received_at_ms, is_replay=False, offset_ms=node.offset_ms, cap_of=node.cap_of
+        for function, _, observation in dated(
+            heartbeat, received_at_ms=received_at_ms, is_replay=False, offset_ms=node.offset_ms, target_of=node.target_of
         ):
             if not observation.is_late:
-                self._observe(served[channel, function][0], observation)
+                self._observe(function, observation)
 
     def status(self, node_id: NodeId, status: Status, received_at_ms: int) -> None:
         """Take a birth or a will. An "offline" counts for the current session only."""
@@ -212,10 +227,17 @@ class Live:
             if status.agent and status.agent != node.agent:
                 node.agent = status.agent
                 self._changed_nodes[node_id] = None
-            self._hear(node, status.session, received_at_ms)
+            if self._is_fresh(status, received_at_ms):
+                self._hear(node, status.session, received_at_ms)
         elif node.session in ("", status.session):
             node.session = status.session
             self._lose(node, Cause.NODE_OFFLINE, received_at_ms)
+
+    def _is_fresh(self, status: Status, received_at_ms: int) -> bool:
+        """Whether a birth tells of now; a broker hands out a retained one long after."""
+        if status.clock is None or not (reading := read_clock(status.clock, received_at_ms)).is_believed:
+            return True
+        return received_at_ms - reading.wall_ms < self._node_supervision_ms
 
     def _hear(self, node: _NodeNow, session: SessionId | str, received_at_ms: int) -> None:
         if node.heard_at_ms is None or received_at_ms > node.heard_at_ms:
@@ -399,7 +421,7 @@ def _node_status(now: _NodeNow) -> NodeStatus:
         cause=str(now.cause),
         since_ms=now.since_ms,
         session=now.session,
-        last_heartbeat_at_ms=now.heard_at_ms,
+        last_heartbeat_at_ms=now.heartbeat_at_ms,
         agent=now.agent,
         is_simulated=now.ref.is_simulated,
     )

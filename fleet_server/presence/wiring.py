@@ -32,10 +32,15 @@ class NodeWiring:
     cap_ms: int = 1
     """The longest of all."""
 
-    def cap_of(self, channel: str, function: str) -> int | None:
-        """Return the longest ttl that evidence of a function may claim, None when no position ever needed it here."""
-        caps = [m.cap_ms for m in self.mounts.get(channel, ()) if function in m.position.functions]
-        return max(caps, default=None)
+    def add(self, mount: Mount) -> None:
+        """Index one more mount."""
+        self.mounts.setdefault(mount.channel, []).append(mount)
+        self.cap_ms = max(self.cap_ms, mount.cap_ms)
+
+    def target_at(self, channel: str, function: str, at_ms: int) -> Mount | None:
+        """Return what evidence of a function made at an instant is about, None when nobody needs that function there."""
+        mount = self.mount_at(channel, at_ms)
+        return mount if mount is not None and function in mount.position.functions else None
 
     def mount_at(self, channel: str, at_ms: int) -> Mount | None:
         """Return what a channel served at an instant."""
@@ -68,9 +73,7 @@ class Wiring:
                 mounts.sort(key=lambda mount: mount.from_ms)
 
     def _add(self, mount: Mount) -> None:
-        wiring = self.nodes.setdefault(mount.node, NodeWiring())
-        wiring.mounts.setdefault(mount.channel, []).append(mount)
-        wiring.cap_ms = max(wiring.cap_ms, mount.cap_ms)
+        self.nodes.setdefault(mount.node, NodeWiring()).add(mount)
         self.by_position.setdefault(mount.position.id, []).append(mount)
 
     def node(self, node: NodeId) -> NodeWiring:

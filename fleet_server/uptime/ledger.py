@@ -1,0 +1,264 @@
+"""The ledger: closes hours, folds what is asked for, and can be made again from the journal, byte for byte.
+
+An hour is closed once, `grace_ms` after its end; from then on it is folded again whenever something arrives that touches it.
+Closing and every later reason set marks; one job folds what is marked. So a row is always what the journal, the registry and
+the exemptions say together, whatever the order in which they said it.
+"""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from firmware_agent.contract.ids import BootId, NodeId
+from fleet_server.clock import Clock
+from fleet_server.ingest.journal import Journal
+from fleet_server.presence.wiring import FOREVER_MS, Wiring
+from fleet_server.registry.model import Directory, PositionRef
+from fleet_server.storage import Database
+from fleet_server.uptime import store
+from fleet_server.uptime.fold import Key, ledger_rows, node_reach_ms, trails
+from fleet_server.uptime.model import HOUR_MS, PART_NAMES, Span, Trail, clip, hour_of, hours, runs
+from fleet_server.uptime.store import Dirty, LedgerRow
+
+_log = logging.getLogger(__name__)
+
+GRACE_MS: Final = 120_000
+RUN_HOURS: Final = 24
+"""Hours folded from one reading of the journal."""
+_MARKS: Final = 20_000
+
+Progress = Callable[[int, int], None]
+"""Told how many hours of positions are folded, and of how many."""
+
+
+class Ledger:
+    """Hourly rows of all commissioned positions, silent ones too."""
+
+    def __init__(
+        self, database: Database, journal: Journal, directory: Callable[[], Directory], clock: Clock, *, grace_ms: int = GRACE_MS
+    ) -> None:
+        """An hour is closed `grace_ms` after its end."""
+        self._database = database
+        self._journal = journal
+        self._directory = directory
+        self._clock = clock
+        self._grace_ms = grace_ms
+        self._wiring: Wiring | None = None
+        self._synced: int | None = None
+        self._offsets: dict[tuple[NodeId, BootId], int] = {}
+
+    # ---- what it is made from ---------------------------------------------------------------------------------------
+
+    def wiring(self) -> Wiring:
+        """Return the index of the registry as it is now."""
+        directory = self._directory()
+        if self._wiring is None or self._wiring.directory.version != directory.version:
+            self._wiring = Wiring(directory)
+        return self._wiring
+
+    def offset_of(self, node: NodeId, boot: BootId | None) -> int | None:
+        """Return the offset of a boot, None while the journal does not know it."""
+        if boot is None:
+            return None
+        offset = self._offsets.get((node, boot))
+        if offset is None and (offset := self._journal.boot_offset(node, boot)) is not None:
+            if len(self._offsets) > 50_000:
+                self._offsets.clear()
+            self._offsets[node, boot] = offset
+        return offset
+
+    def fold(self, positions: Iterable[str], run: range) -> list[LedgerRow]:
+        """Fold a run of hours of positions from the journal, without storing anything."""
+        wiring = self.wiring()
+        refs = [wiring.directory.positions[name] for name in sorted(positions) if name in wiring.directory.positions]
+        span = Span(run[0], run[-1] + HOUR_MS)
+        found = self.trails([ref.id for ref in refs], span)
+        with self._database.read() as connection:
+            overlays = store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+        return ledger_rows(refs, run, found, overlays)
+
+    def trails(self, positions: Iterable[str], span: Span) -> dict[Key, Trail]:
+        """Read from the journal what can speak of these positions in a span."""
+        wiring = self.wiring()
+        mounts = [mount for name in positions for mount in wiring.by_position.get(name, ())]
+        nodes = {mount.node for mount in mounts if mount.from_ms < span.to_ms and span.from_ms < mount.to_ms}
+        rows = []
+        for node in sorted(nodes):
+            reach_ms = node_reach_ms(wiring, node)
+            rows += self._journal.of_node(node, from_ms=span.from_ms - reach_ms, to_ms=span.to_ms + reach_ms)
+        return trails(rows, wiring, self.offset_of)
+
+    # ---- closing and marking ----------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[int, int] | None:
+        """Return the first hour and the end of the last closed one, None before the journal holds anything."""
+        with self._database.read() as connection:
+            return store.state(connection)
+
+    def begin(self) -> None:
+        """Start the ledger at the hour of the journal's first message, once there is one."""
+        if self.state() is None and (first := self._journal.after(0, limit=1)):
+            started_ms = hour_of(first[0].received_at_ms)
+            with self._database.write() as connection:
+                store.set_state(connection, started_ms=started_ms, closed_ms=started_ms)
+
+    def close_hours(self) -> int:
+        """Close the hours that are over, each in a transaction of its own; return how many."""
+        closed = 0
+        while (state := self.state()) is not None and state[1] + HOUR_MS + self._grace_ms <= self._clock.now_ms():
+            started_ms, hour_ms = state
+            wiring = self.wiring()
+            with self._database.write() as connection:
+                store.mark(connection, _subjects_of_hour(wiring, hour_ms))
+                store.set_state(connection, started_ms=started_ms, closed_ms=hour_ms + HOUR_MS)
+            closed += 1
+        return closed
+
+    def sync_registry(self) -> None:
+        """Mark closed hours of positions whose registry entries say something else than what they were folded from."""
+        wiring, state = self.wiring(), self.state()
+        if state is None or self._synced == wiring.directory.version:
+            return
+        started_ms, closed_ms = state
+        now = {ref.id: _inputs(ref, wiring) for ref in wiring.directory.positions.values()}
+        with self._database.write() as connection:
+            before = store.inputs(connection)
+            changed = {name: inputs for name, inputs in now.items() if before.get(name) != inputs}
+            for name, inputs in changed.items():
+                since_ms = max(started_ms, _first_difference_ms(before.get(name), inputs))
+                store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in hours(since_ms, closed_ms)])
+            store.forget_positions(connection, before.keys() - now.keys())
+            store.save_inputs(connection, changed)
+        self._synced = wiring.directory.version
+
+    def mark(self, position_id: str, span: Span) -> list[tuple[str, int]]:
+        """Return the marks for the closed hours of a position that a span touches."""
+        state = self.state()
+        if state is None:
+            return []
+        return [(f"position:{position_id}", hour_ms) for hour_ms in hours(max(span.from_ms, state[0]), min(span.to_ms, state[1]))]
+
+    # ---- folding ----------------------------------------------------------------------------------------------------
+
+    def settle(self, *, limit: int = _MARKS) -> int:
+        """Fold what is marked, oldest first, at most `limit` marks; return how many were done."""
+        with self._database.read() as connection:
+            marks = store.dirty(connection, limit=limit)
+        for positions, run, mine in _jobs(marks, self.wiring()):
+            rows = self.fold(positions, run) if positions else []
+            with self._database.write() as connection:
+                store.replace_hours(connection, positions, run, rows)
+                store.done(connection, mine)
+        return len(marks)
+
+    def backlog(self) -> int:
+        """Return how many marks wait."""
+        with self._database.read() as connection:
+            return store.dirty_count(connection)
+
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Drop the ledger and fold it again from the journal; return the number of rows.
+
+        The result is what stood there before, byte for byte, unless something of its inputs was never folded in.
+        """
+        with self._database.write() as connection:
+            state = store.state(connection)
+            store.clear(connection)
+            if state is not None:
+                store.set_state(connection, started_ms=state[0], closed_ms=state[0])
+        self._synced = None
+        self.begin()
+        self.sync_registry()
+        self.close_hours()
+        total, done = self.backlog(), 0
+        while folded := self.settle(limit=2_000):
+            done += folded
+            if progress is not None:
+                progress(done, max(done, total))
+        with self._database.read() as connection:
+            return sum(1 for _ in store.all_rows(connection))
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 (hex) of all rows in their order: equal ledgers have equal fingerprints."""
+        digest = hashlib.sha256()
+        with self._database.read() as connection:
+            for row in store.all_rows(connection):
+                numbers = [getattr(row.parts, name) for name in PART_NAMES]
+                digest.update(msgspec.json.encode([row.position_id, row.function, row.hour_ms, row.unit_path, *numbers]) + b"\n")
+        return digest.hexdigest()
+
+
+def _subjects_of_hour(wiring: Wiring, hour_ms: int) -> list[tuple[str, int]]:
+    """Return the marks that fold an hour of all commissioned positions: by node, and alone where no node served."""
+    end_ms = hour_ms + HOUR_MS
+    served: set[str] = set()
+    subjects: list[tuple[str, int]] = []
+    for node, mounts in wiring.nodes.items():
+        if positions := mounts.positions(hour_ms, end_ms):
+            served |= positions
+            subjects.append((f"node:{node}", hour_ms))
+    for ref in wiring.directory.positions.values():
+        life = clip(Span(hour_ms, end_ms), ref.commissioned_at_ms, ref.retired_at_ms)
+        if ref.id not in served and life.from_ms < life.to_ms:
+            subjects.append((f"position:{ref.id}", hour_ms))
+    return subjects
+
+
+def _jobs(marks: list[Dirty], wiring: Wiring) -> list[tuple[set[str], range, list[Dirty]]]:
+    """Group marks so that one reading of the journal serves many: by node, in unbroken runs of hours."""
+    wanted: dict[NodeId | None, dict[int, tuple[set[str], list[Dirty]]]] = {}
+    for mark in marks:
+        subject, _, name = mark.subject.partition(":")
+        span = Span(mark.hour_ms, mark.hour_ms + HOUR_MS)
+        if subject == "node":
+            node: NodeId | None = NodeId(name)
+            positions = wiring.node(NodeId(name)).positions(*span)
+        else:
+            node = next((m.node for m in wiring.by_position.get(name, ()) if m.from_ms < span.to_ms and span.from_ms < m.to_ms), None)
+            positions = {name}
+        names, mine = wanted.setdefault(node, {}).setdefault(mark.hour_ms, (set(), []))
+        names |= positions
+        mine.append(mark)
+    jobs: list[tuple[set[str], range, list[Dirty]]] = []
+    for by_hour in wanted.values():
+        for run in runs(by_hour, RUN_HOURS):
+            positions = {name for hour_ms in run for name in by_hour[hour_ms][0]}
+            jobs.append((positions, run, [mark for hour_ms in run for mark in by_hour[hour_ms][1]]))
+    return jobs
+
+
+def _inputs(ref: PositionRef, wiring: Wiring) -> dict[str, Any]:
+    return {
+        "unit_path": ref.unit_path,
+        "functions": [function.value for function in ref.functions],
+        "supervision_ms": ref.supervision_ms,
+        "commissioned_at_ms": ref.commissioned_at_ms,
+        "retired_at_ms": ref.retired_at_ms,
+        "mounts": [[m.node, m.channel, m.from_ms, m.to_ms] for m in sorted(wiring.by_position.get(ref.id, ()), key=lambda m: m.from_ms)],
+    }
+
+
+def _first_difference_ms(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> int:
+    """Return from when on two versions of a position's inputs can give different hours."""
+    if before is None or any(before[name] != now[name] for name in ("unit_path", "functions", "supervision_ms")):
+        return _life(now, before)[0]
+    edges: list[int] = []
+    if before["commissioned_at_ms"] != now["commissioned_at_ms"]:
+        edges.append(_life(now, before)[0])
+    if before["retired_at_ms"] != now["retired_at_ms"]:
+        edges += [at_ms for at_ms in (before["retired_at_ms"], now["retired_at_ms"]) if at_ms is not None]
+    old, new = {tuple(mount) for mount in before["mounts"]}, {tuple(mount) for mount in now["mounts"]}
+    for node, channel, from_ms, to_ms in old ^ new:
+        is_same_start = any((node, channel, from_ms) == mount[:3] for mount in (old if (node, channel, from_ms, to_ms) in new else new))
+        edges.append(to_ms if is_same_start else from_ms)
+    return min(edges, default=FOREVER_MS)
+
+
+def _life(*versions: Mapping[str, Any] | None) -> tuple[int, int]:
+    """Return the longest commissioned life that any of the versions gives."""
+    begins = [v["commissioned_at_ms"] for v in versions if v is not None and v["commissioned_at_ms"] is not None]
+    ends = [v["retired_at_ms"] for v in versions if v is not None]
+    return min(begins, default=FOREVER_MS), FOREVER_MS if None in ends else max(ends, default=0)

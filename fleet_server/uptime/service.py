@@ -1,0 +1,355 @@
+"""Uptime: keeps the ledger, and answers how long positions were in which state over any span."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from firmware_agent.contract.vocabulary import Function, Kind
+from fleet_server.access.model import Scope
+from fleet_server.clock import Clock
+from fleet_server.errors import NotFound, Rejected, Transient
+from fleet_server.ingest.journal import Journal
+from fleet_server.presence.model import Overlay
+from fleet_server.registry.model import Directory, PositionRef
+from fleet_server.storage import Database
+from fleet_server.uptime import store
+from fleet_server.uptime.fold import Key, position_parts
+from fleet_server.uptime.follow import BATCH, Follower
+from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress
+from fleet_server.uptime.model import (
+    HOUR_MS,
+    NOTHING,
+    ExemptionKind,
+    Measures,
+    Parts,
+    Span,
+    Trail,
+    clip,
+    hour_of,
+    measures,
+    total,
+)
+from fleet_server.uptime.open_hours import OpenHours
+from fleet_server.uptime.store import WHOLE, Exemption, LedgerRow
+
+_log = logging.getLogger(__name__)
+
+_TICK_S: Final = 1.0
+_SETTLE_AT_ONCE: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a position, or one function of it, was over a span of commissioned time."""
+
+    position_id: str
+    code: str
+    kind: Kind
+    unit_path: str
+    function: Function | None
+    """None: the position as a whole, by its worst function at each instant."""
+    parts: Parts
+
+    @property
+    def measures(self) -> Measures:
+        """Availability, bounds and coverage."""
+        return measures(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole scope: pooled, and how the single positions lie. A mean alone would hide the dead ones."""
+
+    positions: int
+    """With any commissioned time in the span."""
+    pooled: Parts
+    at_target: int
+    """Positions whose strict availability reaches the target."""
+    target: Fraction
+    worst: tuple[Usage, ...]
+    """The worst twentieth, at least one, by strict availability."""
+
+    @property
+    def share_at_target(self) -> Fraction | None:
+        """Share of the positions at target."""
+        return Fraction(self.at_target, self.positions) if self.positions else None
+
+
+class Uptime:
+    """The ledger of closed hours and the fold of the open ones.
+
+    One process runs `run()`; any process may ask.
+    """
+
+    def __init__(
+        self, database: Database, journal: Journal, directory: Callable[[], Directory], clock: Clock, *, grace_ms: int = GRACE_MS
+    ) -> None:
+        """`directory` returns the registry's snapshot of now; an hour is closed `grace_ms` after its end."""
+        self._database = database
+        self._clock = clock
+        self._directory = directory
+        self._journal = journal
+        self._ledger = Ledger(database, journal, directory, clock, grace_ms=grace_ms)
+        self._follower = Follower(database, journal, self._ledger)
+        self._open = OpenHours(journal, self._ledger.offset_of)
+
+    # ---- keeping up -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Follow the journal and fold what it touches, until cancelled."""
+        while True:
+            try:
+                if await self._database.run(self.advance):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(_TICK_S):
+                            await self._journal.wait_beyond(self._follower.cursor)
+                            await asyncio.sleep(_TICK_S / 2)  # let a few more come: nothing here is urgent
+            except Transient as error:
+                _log.warning("the ledger waits: %s", error)
+                await asyncio.sleep(random.uniform(0.5, 2.0))
+
+    def advance(self) -> bool:
+        """Read one batch of the journal, close hours that are over, fold some of what is marked; return whether all is done.
+
+        Raises:
+            StorageUnavailable: nothing is lost; call again.
+        """
+        rows = self._follower.follow(self._clock.now_ms())
+        self._open.feed(rows)
+        if len(rows) == BATCH:
+            return False
+        self._ledger.begin()
+        self._ledger.sync_registry()
+        self._ledger.close_hours()
+        return self._ledger.settle(limit=_SETTLE_AT_ONCE) < _SETTLE_AT_ONCE
+
+    def rebuild(self, progress: Progress | None = None) -> int:
+        """Drop the ledger and make it again from the journal; return its number of rows. See `fingerprint`."""
+        while self._follower.follow(self._clock.now_ms()):
+            pass
+        self._open.forget()
+        return self._ledger.rebuild(progress)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of all ledger rows in order."""
+        return self._ledger.fingerprint()
+
+    def backlog(self) -> int:
+        """Return how many hours of nodes or positions wait to be folded."""
+        return self._ledger.backlog()
+
+    # ---- answering --------------------------------------------------------------------------------------------------
+
+    def usage(
+        self,
+        *,
+        scope: Scope,
+        from_ms: int,
+        to_ms: int,
+        position_ids: Iterable[str] | None = None,
+        by_function: bool = False,
+    ) -> list[Usage]:
+        """Return what the positions of a scope were over `[from_ms, to_ms)`, as far as it is past, by code.
+
+        The parts of each add up to its commissioned time in that span, to the millisecond; one without any is left out.
+
+        Raises:
+            Rejected: the span is empty or turned around.
+        """
+        if from_ms >= to_ms:
+            raise Rejected("The span must start before it ends.")
+        directory = self._directory()
+        ids = None if position_ids is None else set(position_ids)
+        refs = [p for p in directory.positions.values() if scope.contains(p.unit_path) and (ids is None or p.id in ids)]
+        span = Span(from_ms, min(to_ms, self._clock.now_ms()))
+        if span.from_ms >= span.to_ms or not refs:
+            return []
+        parts = self._parts(sorted(refs, key=lambda p: p.code), span)
+        return [usage for ref in sorted(refs, key=lambda p: p.code) for usage in _usages(ref, parts[ref.id], by_function=by_function)]
+
+    def summary(self, *, scope: Scope, from_ms: int, to_ms: int, target: Fraction = Fraction(95, 100)) -> Summary:
+        """Return the pooled uptime of a scope and how its positions lie around `target`.
+
+        Raises:
+            Rejected: the span is empty or turned around.
+        """
+        usages = self.usage(scope=scope, from_ms=from_ms, to_ms=to_ms)
+        judged = sorted((u.measures.strict, u.code, u) for u in usages if u.measures.strict is not None)
+        return Summary(
+            positions=len(usages),
+            pooled=total(u.parts for u in usages),
+            at_target=sum(strict >= target for strict, _, _ in judged),
+            target=target,
+            worst=tuple(u for _, _, u in judged[: max(1, len(judged) // 20)]),
+        )
+
+    def hours(self, code: str, *, scope: Scope, from_ms: int, to_ms: int) -> list[LedgerRow]:
+        """Return the closed hours of a position that start in `[from_ms, to_ms)`.
+
+        Raises:
+            NotFound: no such position in this scope.
+        """
+        ref = self.find(code, scope=scope)
+        with self._database.read() as connection:
+            return store.hours_of(connection, ref.id, from_ms=from_ms, to_ms=to_ms)
+
+    def find(self, code: str, *, scope: Scope) -> PositionRef:
+        """Return the position of that code, retired ones too.
+
+        Raises:
+            NotFound: no such position in this scope.
+        """
+        ref = self._directory().position_of_code(code)
+        if ref is None or not scope.contains(ref.unit_path):
+            raise NotFound(f"There is no position {code!r}.")
+        return ref
+
+    def _parts(self, refs: Sequence[PositionRef], span: Span) -> dict[str, dict[str, Parts]]:
+        """Return parts by position and function: from the ledger where its hours are whole, else folded from the journal."""
+        parts: dict[str, dict[str, Parts]] = {ref.id: {} for ref in refs}
+        started_ms, closed_ms = self._ledger.state() or (span.from_ms, span.from_ms)
+        with self._database.read() as connection:
+            overlays = store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+        for piece in _cut(span, started_ms):
+            self._fold_into(parts, refs, piece, overlays, {})
+        first_ms, last_ms = -(-max(span.from_ms, started_ms) // HOUR_MS) * HOUR_MS, hour_of(min(span.to_ms, closed_ms))
+        if first_ms >= last_ms:
+            return self._folded(parts, refs, Span(max(span.from_ms, started_ms), span.to_ms), closed_ms, overlays)
+        self._folded(parts, refs, Span(max(span.from_ms, started_ms), first_ms), closed_ms, overlays)
+        self._summed(parts, refs, Span(first_ms, last_ms), overlays)
+        return self._folded(parts, refs, Span(last_ms, span.to_ms), closed_ms, overlays)
+
+    def _summed(
+        self, parts: dict[str, dict[str, Parts]], refs: Sequence[PositionRef], span: Span, overlays: Mapping[str, Sequence[Overlay]]
+    ) -> None:
+        """Add whole closed hours. A position whose rows are not all there yet is folded from the journal instead."""
+        with self._database.read() as connection:
+            sums = store.sums(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+        missing: list[PositionRef] = []
+        for ref in refs:
+            life = clip(span, ref.commissioned_at_ms, ref.retired_at_ms)
+            mine = {name: sums.get((ref.id, name), NOTHING) for name in _names(ref)}
+            if any(got.commissioned_ms != life.to_ms - life.from_ms for got in mine.values()):
+                missing.append(ref)
+            else:
+                _add(parts[ref.id], mine)
+        for start_ms in range(span.from_ms, span.to_ms, 24 * HOUR_MS) if missing else ():
+            day = Span(start_ms, min(span.to_ms, start_ms + 24 * HOUR_MS))
+            self._fold_into(parts, missing, day, overlays, self._ledger.trails([ref.id for ref in missing], day))
+
+    def _folded(
+        self,
+        parts: dict[str, dict[str, Parts]],
+        refs: Sequence[PositionRef],
+        span: Span,
+        closed_ms: int,
+        overlays: Mapping[str, Sequence[Overlay]],
+    ) -> dict[str, dict[str, Parts]]:
+        """Add a span that is not of whole closed hours, folded from the journal (closed part) or from the open hours."""
+        past, recent = Span(span.from_ms, min(span.to_ms, closed_ms)), Span(max(span.from_ms, closed_ms), span.to_ms)
+        if past.from_ms < past.to_ms:
+            self._fold_into(parts, refs, past, overlays, self._ledger.trails([ref.id for ref in refs], past))
+        if recent.from_ms < recent.to_ms:
+            wiring = self._ledger.wiring()
+            mounts = [m for ref in refs for m in wiring.by_position.get(ref.id, ())]
+            nodes = sorted({m.node for m in mounts if m.from_ms < recent.to_ms and recent.from_ms < m.to_ms})
+            with self._open.trails(nodes, from_ms=closed_ms, wiring=wiring) as found:
+                self._fold_into(parts, refs, recent, overlays, found)
+        return parts
+
+    def _fold_into(
+        self,
+        parts: dict[str, dict[str, Parts]],
+        refs: Sequence[PositionRef],
+        span: Span,
+        overlays: Mapping[str, Sequence[Overlay]],
+        found: Mapping[Key, Trail],
+    ) -> None:
+        for ref in refs:
+            _add(parts[ref.id], position_parts(ref, found, span, overlays.get(ref.id, ())))
+
+    # ---- exemptions -------------------------------------------------------------------------------------------------
+
+    def exempt(
+        self, code: str, *, scope: Scope, kind: ExemptionKind, span: Span, reason: str, author: str, document: str = ""
+    ) -> Exemption:
+        """Except a span of a position; its closed hours are folded again.
+
+        Raises:
+            NotFound: no such position in this scope.
+            Rejected: the span is empty, a reason is missing, maintenance starts in the past, or an excuse has no document.
+        """
+        ref, now_ms = self.find(code, scope=scope), self._clock.now_ms()
+        _check_exemption(kind, span, reason, document, now_ms)
+        new = Exemption(0, ref.id, ref.unit_path, kind, span.from_ms, span.to_ms, reason.strip(), document.strip(), author, now_ms)
+        with self._database.write() as connection:
+            number = store.add_exemption(connection, new)
+            store.mark(connection, self._ledger.mark(ref.id, span))
+        return Exemption(number, *(getattr(new, name) for name in list(Exemption.__dataclass_fields__)[1:]))
+
+    def withdraw(self, number: int, *, scope: Scope, by: str) -> None:
+        """Let an exemption count no longer; its closed hours are folded again.
+
+        Raises:
+            NotFound: no such exemption in force in this scope.
+        """
+        found = next((e for e in self.exemptions(scope=scope) if e.id == number), None)
+        if found is None:
+            raise NotFound(f"There is no exemption {number}.")
+        with self._database.write() as connection:
+            store.withdraw_exemption(connection, number, by=by, at_ms=self._clock.now_ms())
+            store.mark(connection, self._ledger.mark(found.position_id, Span(found.from_ms, found.to_ms)))
+
+    def exemptions(self, *, scope: Scope, code: str | None = None) -> list[Exemption]:
+        """Return exemptions in force in a scope, newest first.
+
+        Raises:
+            NotFound: no such position in this scope.
+        """
+        position_id = None if code is None else self.find(code, scope=scope).id
+        with self._database.read() as connection:
+            return store.exemptions(connection, unit_path=scope.unit_path, position_id=position_id)
+
+
+def _check_exemption(kind: ExemptionKind, span: Span, reason: str, document: str, now_ms: int) -> None:
+    if span.from_ms >= span.to_ms:
+        raise Rejected("The span must start before it ends.")
+    if not reason.strip():
+        raise Rejected("A reason is needed.")
+    if kind is ExemptionKind.MAINTENANCE and span.from_ms < now_ms:
+        raise Rejected("Maintenance must be approved before it starts.")
+    if kind is ExemptionKind.EXCUSED and not document.strip():
+        raise Rejected("An excuse needs a document.")
+
+
+def _cut(span: Span, started_ms: int) -> list[Span]:
+    """Return the part of a span from before the ledger's first hour: nothing was watched then."""
+    end_ms = min(span.to_ms, started_ms)
+    return [Span(span.from_ms, end_ms)] if span.from_ms < end_ms else []
+
+
+def _names(ref: PositionRef) -> list[str]:
+    names = [function.value for function in ref.functions]
+    return [*names, WHOLE] if len(names) > 1 else names
+
+
+def _add(mine: dict[str, Parts], more: Mapping[str, Parts]) -> None:
+    for name, parts in more.items():
+        mine[name] = mine.get(name, NOTHING) + parts
+
+
+def _usages(ref: PositionRef, parts: Mapping[str, Parts], *, by_function: bool) -> list[Usage]:
+    names = _names(ref)
+    wanted: list[tuple[Function | None, str]] = (
+        [(function, function.value) for function in ref.functions] if by_function else [(None, names[-1])]
+    )
+    return [
+        Usage(ref.id, ref.code, ref.kind, ref.unit_path, function, parts[name])
+        for function, name in wanted
+        if parts.get(name, NOTHING).commissioned_ms
+    ]

@@ -1,0 +1,402 @@
+"""Tables of the ledger: hours, what must be folded again, and what they were folded from."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from firmware_agent.contract.ids import BootId, NodeId
+from fleet_server.presence.model import Overlay, State
+from fleet_server.storage.database import RowNumber, metadata
+from fleet_server.uptime.model import PART_NAMES, ExemptionKind, Parts
+
+WHOLE: Final = "*"
+"""Stands for all functions of a position together, where it has more than one."""
+
+_CHUNK: Final = 400
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("position_id", String(36), primary_key=True),
+    Column("function", String(16), primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("unit_path", String(200), nullable=False),
+    *(Column(name, Integer, nullable=False) for name in PART_NAMES),
+    Column("commissioned_ms", Integer, nullable=False),
+    Index("ix_ledger_unit_path_hour_ms", "unit_path", "hour_ms"),
+)
+
+ledger_dirty = Table(
+    "ledger_dirty",
+    metadata,
+    Column("subject", String(48), primary_key=True),
+    Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("mark", BigInteger, nullable=False),
+)
+"""Hours to fold (again), by `node:{id}` or `position:{id}`; `mark` counts up each time it is asked for again."""
+
+ledger_undated = Table(
+    "ledger_undated",
+    metadata,
+    Column("node_id", String(36), primary_key=True),
+    Column("boot", String(64), primary_key=True),
+    Column("received_from_ms", BigInteger, nullable=False),
+    Column("received_to_ms", BigInteger, nullable=False),
+    Column("mono_from_ms", BigInteger, nullable=False),
+    Column("mono_to_ms", BigInteger, nullable=False),
+    Column("is_settled", Boolean, nullable=False),
+)
+"""Boots whose heartbeats came before any trusted clock: their hours move once the boot's offset is known."""
+
+ledger_input = Table("ledger_input", metadata, Column("position_id", String(36), primary_key=True), Column("inputs", Text, nullable=False))
+"""What of the registry a position's hours were folded from."""
+
+ledger_state = Table("ledger_state", metadata, Column("name", String(16), primary_key=True), Column("value_ms", BigInteger, nullable=False))
+"""`started`: the first hour of the ledger; `closed`: the end of the last closed hour."""
+
+exemption = Table(
+    "exemption",
+    metadata,
+    Column("id", RowNumber, primary_key=True, autoincrement=True),
+    Column("position_id", String(36), nullable=False, index=True),
+    Column("unit_path", String(200), nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("from_ms", BigInteger, nullable=False),
+    Column("to_ms", BigInteger, nullable=False),
+    Column("reason", String(500), nullable=False),
+    Column("document", String(200), nullable=False),
+    Column("author", String(100), nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("withdrawn_at_ms", BigInteger),
+    Column("withdrawn_by", String(100)),
+    sqlite_autoincrement=True,
+)
+"""Append-only: an exemption is withdrawn, never deleted."""
+
+
+class LedgerRow(NamedTuple):
+    """One hour of one function of a position, or of all of them together (`WHOLE`)."""
+
+    position_id: str
+    function: str
+    hour_ms: int
+    unit_path: str
+    parts: Parts
+
+
+class Dirty(NamedTuple):
+    """An hour to fold."""
+
+    subject: str
+    hour_ms: int
+    mark: int
+
+
+@dataclass(frozen=True, slots=True)
+class Undated:
+    """The span of heartbeats of one boot that no clock dates yet."""
+
+    received_from_ms: int
+    received_to_ms: int
+    mono_from_ms: int
+    mono_to_ms: int
+
+    def widened(self, received_at_ms: int, mono_ms: int) -> "Undated":
+        """Return the span with one more heartbeat."""
+        return Undated(
+            min(self.received_from_ms, received_at_ms),
+            max(self.received_to_ms, received_at_ms),
+            min(self.mono_from_ms, mono_ms),
+            max(self.mono_to_ms, mono_ms),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A span in which a position is excepted, with its reason and author."""
+
+    id: int
+    position_id: str
+    unit_path: str
+    kind: ExemptionKind
+    from_ms: int
+    to_ms: int
+    reason: str
+    document: str
+    author: str
+    created_at_ms: int
+
+
+BootKey = tuple[NodeId, BootId]
+
+
+# ---- the ledger ---------------------------------------------------------------------------------------------------------
+
+
+def replace_hours(connection: Connection, positions: Iterable[str], hour_range: range, rows: Sequence[LedgerRow]) -> None:
+    """Write the hours of positions anew; hours without a row vanish."""
+    if not hour_range:
+        return
+    between = ledger.c.hour_ms.between(hour_range[0], hour_range[-1])
+    for chunk in _chunks(sorted(positions)):
+        connection.execute(delete(ledger).where(ledger.c.position_id.in_(chunk), between))
+    if rows:
+        connection.execute(insert(ledger), [_values(row) for row in rows])
+
+
+def forget_positions(connection: Connection, positions: Iterable[str]) -> None:
+    """Remove everything of positions that are no longer in the registry."""
+    for chunk in _chunks(sorted(positions)):
+        connection.execute(delete(ledger).where(ledger.c.position_id.in_(chunk)))
+        connection.execute(delete(ledger_input).where(ledger_input.c.position_id.in_(chunk)))
+
+
+def sums(connection: Connection, positions: Sequence[str], *, from_ms: int, to_ms: int) -> dict[tuple[str, str], Parts]:
+    """Return the sums of the hours that start in `[from_ms, to_ms)`, by position and function."""
+    columns = [func.sum(ledger.c[name]).label(name) for name in PART_NAMES]
+    found: dict[tuple[str, str], Parts] = {}
+    for chunk in _chunks(positions):
+        query = (
+            select(ledger.c.position_id, ledger.c.function, *columns)
+            .where(ledger.c.position_id.in_(chunk), ledger.c.hour_ms >= from_ms, ledger.c.hour_ms < to_ms)
+            .group_by(ledger.c.position_id, ledger.c.function)
+        )
+        for row in connection.execute(query):
+            found[row.position_id, row.function] = Parts(*(int(getattr(row, name)) for name in PART_NAMES))
+    return found
+
+
+def hours_of(connection: Connection, position_id: str, *, from_ms: int, to_ms: int) -> list[LedgerRow]:
+    """Return a position's hours that start in `[from_ms, to_ms)`, by function and hour."""
+    query = (
+        select(ledger)
+        .where(ledger.c.position_id == position_id, ledger.c.hour_ms >= from_ms, ledger.c.hour_ms < to_ms)
+        .order_by(ledger.c.function, ledger.c.hour_ms)
+    )
+    return [_row(row) for row in connection.execute(query)]
+
+
+def all_rows(connection: Connection) -> Iterator[LedgerRow]:
+    """Yield the whole ledger in its fixed order: position, function, hour, compared byte by byte."""
+    after: tuple[Any, ...] = ("", "", -1)
+    key = (ledger.c.position_id, ledger.c.function, ledger.c.hour_ms)
+    while True:
+        query = select(ledger).where(tuple_(*key) > tuple_(*after)).order_by(*key).limit(5_000)
+        rows = [_row(row) for row in connection.execute(query)]
+        yield from rows
+        if not rows:
+            return
+        after = (rows[-1].position_id, rows[-1].function, rows[-1].hour_ms)
+
+
+def clear(connection: Connection) -> None:
+    """Drop all that is derived from the journal."""
+    for table in (ledger, ledger_dirty, ledger_input):
+        connection.execute(delete(table))
+
+
+def _values(row: LedgerRow) -> dict[str, Any]:
+    parts = {name: getattr(row.parts, name) for name in PART_NAMES}
+    return {
+        "position_id": row.position_id,
+        "function": row.function,
+        "hour_ms": row.hour_ms,
+        "unit_path": row.unit_path,
+        "commissioned_ms": row.parts.commissioned_ms,
+        **parts,
+    }
+
+
+def _row(row: Any) -> LedgerRow:
+    return LedgerRow(row.position_id, row.function, row.hour_ms, row.unit_path, Parts(*(getattr(row, name) for name in PART_NAMES)))
+
+
+# ---- what must be folded ------------------------------------------------------------------------------------------------
+
+
+def mark(connection: Connection, wanted: Iterable[tuple[str, int]]) -> None:
+    """Ask for hours to be folded; asking again while it is being done asks for another time."""
+    values = [{"subject": subject, "hour_ms": hour_ms, "mark": 1} for subject, hour_ms in dict.fromkeys(wanted)]
+    if values:
+        statement = _insert(connection, ledger_dirty)
+        keys = list(ledger_dirty.primary_key.columns)
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"mark": ledger_dirty.c.mark + 1}), values)
+
+
+def dirty(connection: Connection, *, limit: int) -> list[Dirty]:
+    """Return hours to fold, oldest first."""
+    query = select(ledger_dirty).order_by(ledger_dirty.c.hour_ms, ledger_dirty.c.subject).limit(limit)
+    return [Dirty(row.subject, row.hour_ms, row.mark) for row in connection.execute(query)]
+
+
+def dirty_count(connection: Connection) -> int:
+    """Return how many hours wait."""
+    return int(connection.execute(select(func.count()).select_from(ledger_dirty)).scalar_one())
+
+
+def done(connection: Connection, marks: Sequence[Dirty]) -> None:
+    """Remove marks that nobody set again meanwhile."""
+    c = ledger_dirty.c
+    for chunk in _chunks(marks, 200):
+        connection.execute(delete(ledger_dirty).where(tuple_(c.subject, c.hour_ms, c.mark).in_([tuple(entry) for entry in chunk])))
+
+
+# ---- boots without a clock ----------------------------------------------------------------------------------------------
+
+
+def unsettled(connection: Connection) -> dict[BootKey, Undated]:
+    """Return boots whose offset is not known yet."""
+    query = select(ledger_undated).where(ledger_undated.c.is_settled.is_(False))
+    return {
+        (NodeId(r.node_id), BootId(r.boot)): Undated(r.received_from_ms, r.received_to_ms, r.mono_from_ms, r.mono_to_ms)
+        for r in connection.execute(query)
+    }
+
+
+def save_undated(connection: Connection, boots: Mapping[BootKey, Undated]) -> None:
+    """Write the spans of boots without an offset."""
+    if not boots:
+        return
+    names = ("received_from_ms", "received_to_ms", "mono_from_ms", "mono_to_ms")
+    statement = _insert(connection, ledger_undated)
+    upsert = statement.on_conflict_do_update(
+        index_elements=list(ledger_undated.primary_key.columns), set_={name: statement.excluded[name] for name in names}
+    )
+    values = [
+        {"node_id": node, "boot": boot, "is_settled": False} | {name: getattr(span, name) for name in names}
+        for (node, boot), span in boots.items()
+    ]
+    connection.execute(upsert, values)
+
+
+def settle_boots(connection: Connection, boots: Iterable[BootKey]) -> None:
+    """Take note that the offsets of these boots are known."""
+    for node, boot in boots:
+        mine = (ledger_undated.c.node_id == node) & (ledger_undated.c.boot == boot)
+        connection.execute(update(ledger_undated).where(mine).values(is_settled=True))
+
+
+# ---- inputs and state ---------------------------------------------------------------------------------------------------
+
+
+def inputs(connection: Connection) -> dict[str, dict[str, Any]]:
+    """Return what of the registry each position was folded from."""
+    return {row.position_id: json.loads(row.inputs) for row in connection.execute(select(ledger_input))}
+
+
+def save_inputs(connection: Connection, changed: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write inputs, new and changed."""
+    if changed:
+        values = [{"position_id": name, "inputs": json.dumps(data, sort_keys=True)} for name, data in changed.items()]
+        statement = _insert(connection, ledger_input)
+        keys = list(ledger_input.primary_key.columns)
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"inputs": statement.excluded.inputs}), values)
+
+
+def state(connection: Connection) -> tuple[int, int] | None:
+    """Return the first hour of the ledger and the end of the last closed one, None before anything came."""
+    values = {row.name: row.value_ms for row in connection.execute(select(ledger_state))}
+    return (values["started"], values["closed"]) if values else None
+
+
+def set_state(connection: Connection, *, started_ms: int, closed_ms: int) -> None:
+    """Write both."""
+    statement = _insert(connection, ledger_state)
+    keys = list(ledger_state.primary_key.columns)
+    upsert = statement.on_conflict_do_update(index_elements=keys, set_={"value_ms": statement.excluded.value_ms})
+    connection.execute(upsert, [{"name": "started", "value_ms": started_ms}, {"name": "closed", "value_ms": closed_ms}])
+
+
+# ---- exemptions ---------------------------------------------------------------------------------------------------------
+
+
+def add_exemption(connection: Connection, new: Exemption) -> int:
+    """Store an exemption (its `id` is ignored); return its id."""
+    values = {
+        "position_id": new.position_id,
+        "unit_path": new.unit_path,
+        "kind": new.kind.value,
+        "from_ms": new.from_ms,
+        "to_ms": new.to_ms,
+        "reason": new.reason,
+        "document": new.document,
+        "author": new.author,
+        "created_at_ms": new.created_at_ms,
+    }
+    return int(connection.execute(insert(exemption).values(values).returning(exemption.c.id)).scalar_one())
+
+
+def withdraw_exemption(connection: Connection, number: int, *, by: str, at_ms: int) -> None:
+    """Let an exemption count no longer."""
+    connection.execute(update(exemption).where(exemption.c.id == number).values(withdrawn_at_ms=at_ms, withdrawn_by=by))
+
+
+def exemptions(connection: Connection, *, unit_path: str, position_id: str | None = None) -> list[Exemption]:
+    """Return exemptions in force of the units below `unit_path`, newest first."""
+    query = (
+        select(exemption)
+        .where(exemption.c.withdrawn_at_ms.is_(None), exemption.c.unit_path.startswith(unit_path, autoescape=True))
+        .order_by(exemption.c.from_ms.desc(), exemption.c.id.desc())
+    )
+    if position_id is not None:
+        query = query.where(exemption.c.position_id == position_id)
+    return [_exemption(row) for row in connection.execute(query)]
+
+
+def overlays(connection: Connection, positions: Sequence[str], *, from_ms: int, to_ms: int) -> dict[str, list[Overlay]]:
+    """Return the exemptions in force that touch a window, by position."""
+    found: dict[str, list[Overlay]] = {}
+    for chunk in _chunks(positions):
+        query = select(exemption).where(
+            exemption.c.withdrawn_at_ms.is_(None),
+            exemption.c.position_id.in_(chunk),
+            exemption.c.from_ms < to_ms,
+            exemption.c.to_ms > from_ms,
+        )
+        for row in connection.execute(query):
+            found.setdefault(row.position_id, []).append(Overlay(row.from_ms, row.to_ms, State(row.kind)))
+    return found
+
+
+def _exemption(row: Any) -> Exemption:
+    return Exemption(
+        id=row.id,
+        position_id=row.position_id,
+        unit_path=row.unit_path,
+        kind=ExemptionKind(row.kind),
+        from_ms=row.from_ms,
+        to_ms=row.to_ms,
+        reason=row.reason,
+        document=row.document,
+        author=row.author,
+        created_at_ms=row.created_at_ms,
+    )
+
+
+def _insert(connection: Connection, table: Table) -> Any:
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
