@@ -22,6 +22,7 @@ SETTLE_S: Final = 1.0
 _FORGET_AFTER_INTERVALS: Final = 10
 _MAX_EVENTS: Final = 256
 _AT_ONCE: Final = 32
+_MAX_WAITING: Final = 10_000
 
 
 class Downlink(Protocol):
@@ -148,9 +149,12 @@ class Acknowledger:
         try:
             await self._downlink.publish(node, Down.ACK, encode(ack))
         except Transient as error:
-            # An event is sent again by its node until it is acknowledged; a stream is acknowledged again from here.
+            # Tried again at the next tick; and a node that hears nothing sends its events again.
             self._metrics.failed_acks.inc()
-            self._schedule.failed(node, ack, now_s=self._clock.mono_s())
+            if ack.stream is not None:
+                self._schedule.failed(node, ack, now_s=self._clock.mono_s())
+            elif len(self._events) < _MAX_WAITING:
+                self._events.setdefault(node, []).extend(ack.events)
             _log.debug("An acknowledgement to %s could not be sent: %s", node, error)
         else:
             self._metrics.acks.inc()

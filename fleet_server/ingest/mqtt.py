@@ -25,6 +25,7 @@ from fleet_server.ingest.metrics import IngestMetrics
 _log = logging.getLogger(__name__)
 IDENTITY: Final = "svc-core"
 _STEADY_S: Final = 30.0
+_PAUSED: Final = "reading is paused: the database takes nothing"
 
 Take = Callable[[str, bytes, bool], None]
 """Called with topic, payload and whether it was retained; must be quick and must not raise."""
@@ -87,7 +88,7 @@ class Mqtt:
     @property
     def is_connected(self) -> bool:
         """Whether messages can come and go now."""
-        return self._client is not None
+        return self._client is not None and not self.failure
 
     async def publish(self, node: NodeId, message: Down, payload: bytes, *, retain: bool = False) -> None:
         """See `Downlink`. At most 64 at a time are on their way; more wait.
@@ -126,6 +127,7 @@ class Mqtt:
                 self._say(str(error) or type(error).__name__)
             finally:
                 self._client = None
+                self.failure = self.failure or "disconnected"
                 self._metrics.connected.set(0)
             if self._clock.mono_s() - start_s > _STEADY_S:
                 backoff_s = self._timing.first_backoff_s
@@ -136,11 +138,11 @@ class Mqtt:
         context = await asyncio.to_thread(self._address.tls)
         async with self._new_client(context) as client:
             client.pending_calls_threshold = 1000
-            self._client = client
+            self._client = client  # what the broker kept for us arrives before the subscription is confirmed, and wants acknowledgement
+            await client.subscribe(ALL_UP, qos=1)
             self.failure = ""
             self._metrics.connected.set(1)
             self._metrics.connects.inc()
-            await client.subscribe(ALL_UP, qos=1)
             _log.info("Connected to the broker at %s:%d", self._address.host, self._address.port)
             await self._until_broken_or_paused(client)
             self._client = None
@@ -171,7 +173,7 @@ class Mqtt:
             if broken.done():
                 broken.result()
             else:
-                self.failure = "reading is paused: the database takes nothing"
+                self.failure = _PAUSED
         finally:
             for task in (broken, paused):
                 task.cancel()
