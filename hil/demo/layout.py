@@ -60,11 +60,17 @@ def of_node(serial: str) -> list[DemoPosition]:
 def units_csv() -> str:
     """Return the units as the server imports them."""
     return _csv(
-        ("path", "level", "name_th", "name_en"),
+        ("code", "parent", "level", "name_th", "name_en"),
         (
-            {"path": "/tsb/", "level": "command", "name_th": "กองบัญชาการตัวอย่าง", "name_en": "Example Command"},
-            {"path": "/tsb/t1/", "level": "division", "name_th": "กองบังคับการตัวอย่าง 1", "name_en": "Example Division 1"},
-            {"path": STATION, "level": "station", "name_th": "สถานีตำรวจตะวัน (ตัวอย่าง)", "name_en": "Tawan Station (example)"},
+            {"code": "tsb", "parent": "", "level": "command", "name_th": "กองบัญชาการตัวอย่าง", "name_en": "Example Command"},
+            {"code": "t1", "parent": "/tsb/", "level": "division", "name_th": "กองบังคับการตัวอย่าง 1", "name_en": "Example Division 1"},
+            {
+                "code": "tawan",
+                "parent": "/tsb/t1/",
+                "level": "station",
+                "name_th": "สถานีตำรวจตะวัน (ตัวอย่าง)",
+                "name_en": "Tawan Station (example)",
+            },
         ),
     )
 
@@ -89,8 +95,8 @@ def zones_csv() -> str:
 def nodes_csv() -> str:
     """Return all nodes, the spare ones too, as the server imports them."""
     return _csv(
-        ("serial", "station", "is_simulated", "label"),
-        ({"serial": serial, "station": STATION, "is_simulated": "true", "label": serial} for serial in (*NODES, *SPARES)),
+        ("serial", "unit", "is_simulated", "label"),
+        ({"serial": serial, "unit": STATION, "is_simulated": "true", "label": serial} for serial in (*NODES, *SPARES)),
     )
 
 
