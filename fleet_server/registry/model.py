@@ -3,6 +3,7 @@
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -89,6 +90,16 @@ class PositionRef:
     label_en: str = ""
     lat: float = 0.0
     lon: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position(PositionRef):
+    """A position with what is known of it beyond judging it."""
+
+    owner: str = ""
+    funder: str = ""
+    maintainer: str = ""
+    warranty_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
