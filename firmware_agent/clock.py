@@ -118,6 +118,11 @@ class SystemClock:
         if assume is not None:
             _log.warning("insecure: clock.assume = %s vouches for the clock of this machine; use it for demos only", assume.value)
 
+    def raise_floor(self, floor_ms: int, floor_is: str, *, was_synchronised: bool) -> None:
+        """Take over what was remembered: a time known to be good, and whether it was in this boot."""
+        self.bounds = self.bounds.raised(floor_ms, floor_is)
+        self._was_synchronised = self._was_synchronised or was_synchronised
+
     @property
     def boot(self) -> BootId:
         """See `Clock`."""
