@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import serialization
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from firmware_agent.contract.ids import NodeId
+from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.enrolment import store, trail
 from fleet_server.enrolment.limits import WrongTries
@@ -27,11 +27,11 @@ from fleet_server.enrolment.model import (
     State,
     judge,
 )
-from fleet_server.errors import Conflict, Transient
+from fleet_server.errors import Conflict, NotFound, Transient
 from fleet_server.registry.model import NodeRef
 from fleet_server.storage import Database
 from provisioning import claims, errors, est
-from provisioning.profile import ProfileName
+from provisioning.profile import ProfileName, parse_serial
 from provisioning.signer import IssueRequest, Signer
 
 _log = logging.getLogger(__name__)
@@ -46,12 +46,12 @@ _SIGNING: Final = 64
 class NodeLookup(Protocol):
     """Finds nodes; the registry does."""
 
-    def by_serial(self, serial: str) -> NodeRef | None:
-        """Return the node with this label, `None` where there is none."""
-        ...
+    def node(self, name: str, scope: Scope) -> NodeRef:
+        """Return the node with this id or serial.
 
-    def by_id(self, node_id: NodeId) -> NodeRef | None:
-        """Return the node with this id, `None` where there is none."""
+        Raises:
+            NotFound: there is none within `scope`.
+        """
         ...
 
 
@@ -144,7 +144,7 @@ class Admission:
 
     def _admit(self, login: est.Login, applicant: est.Applicant) -> _Followed:
         """Judge a request and store what follows from it. Looks before it writes: garbage costs no write."""
-        node = self._nodes.by_serial(login.user)
+        node = self._labelled(login.user)
         try:
             code = claims.parse_claim(login.password)
         except errors.Rejected:
@@ -161,6 +161,13 @@ class Admission:
                 return self._follow(connection, node, found, judgement, applicant)
         except (IntegrityError, Conflict) as error:  # two requests at once; the next try sees what the other one did
             raise Transient("Another request came at the same moment. Ask again.") from error
+
+    def _labelled(self, serial: str) -> NodeRef | None:
+        try:
+            node = self._nodes.node(parse_serial(serial), Scope.ALL)
+        except (errors.Rejected, NotFound):
+            return None
+        return node if node.serial == serial else None
 
     def _judged(
         self, connection: Connection, serial: str, code: claims.ClaimCode, enrolment: Enrolment | None, applicant: est.Applicant

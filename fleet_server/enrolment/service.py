@@ -76,7 +76,7 @@ class EnrolmentService:
             Conflict: it has a code already.
             Rejected: its serial cannot stand in a certificate.
         """
-        node = self._node(node_id, scope)
+        node = self._nodes.node(node_id, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
             if store.find(connection, node_id) is not None:
@@ -95,7 +95,7 @@ class EnrolmentService:
             NotFound: no such node within `scope`, or it has no claim code.
             Conflict: it is suspended, revoked or the like.
         """
-        node = self._node(node_id, scope)
+        node = self._nodes.node(node_id, scope)
         with self._db.write() as connection:
             enrolment = _known(store.find(connection, node_id, for_update=True), node)
             if enrolment.state in (State.CLAIMED, State.PROVISIONED, State.COMMISSIONED):
@@ -112,7 +112,7 @@ class EnrolmentService:
             NotFound: no such node within `scope`.
             Conflict: it is suspended, quarantined or retired.
         """
-        node = self._node(node_id, scope)
+        node = self._nodes.node(node_id, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
             enrolment = _known(store.find(connection, node_id, for_update=True), node)
@@ -151,7 +151,7 @@ class EnrolmentService:
         Raises:
             NotFound: no such node within `scope`, or it has no claim code.
         """
-        node = self._node(node_id, scope)
+        node = self._nodes.node(node_id, scope)
         with self._db.read() as connection:
             return _known(store.find(connection, node_id), node)
 
@@ -166,31 +166,14 @@ class EnrolmentService:
         Raises:
             NotFound: no such node within `scope`.
         """
-        self._node(node_id, scope)
+        self._nodes.node(node_id, scope)
         with self._db.read() as connection:
             return store.certificates(connection, node_id)
-
-    def node(self, serial: str, *, scope: Scope) -> NodeRef:
-        """Return the node with a label's serial.
-
-        Raises:
-            NotFound: no such node within `scope`.
-        """
-        node = self._nodes.by_serial(serial)
-        if node is None or not scope.contains(node.unit_path):
-            raise NotFound(f"There is no node with the serial {serial}.")
-        return node
 
     @property
     def refusals(self) -> Mapping[Cause, int]:
         """How many requests were refused since the start, by cause."""
         return dict(self._admission.refusals)
-
-    def _node(self, node_id: NodeId, scope: Scope) -> NodeRef:
-        node = self._nodes.by_id(node_id)
-        if node is None or not scope.contains(node.unit_path):
-            raise NotFound(f"There is no node {node_id}.")
-        return node
 
     def _first(self, node: NodeRef, code: claims.ClaimCode, now_ms: int) -> Enrolment:
         try:

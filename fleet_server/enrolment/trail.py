@@ -45,7 +45,7 @@ def note(
     data: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one row of audit and one piece of news; never a claim code."""
-    facts = {"serial": node.serial, "state": enrolment.state, "generation": enrolment.generation, **(data or {})}
-    audit.append(connection, at_ms=at_ms, actor=actor, action=action, subject=node.id, unit_path=node.unit_path, data=facts)
+    facts = {"node": node.id, "state": enrolment.state, "generation": enrolment.generation, **(data or {})}
+    audit.append(connection, at_ms=at_ms, actor=actor, action=action, subject=node.serial, unit_path=node.unit_path, data=facts)
     news = {"serial": node.serial, "state": enrolment.state, "is_locked": enrolment.is_locked}
     changes.append(connection, at_ms=at_ms, unit_path=node.unit_path, kind="enrolment", subject=node.id, data=news)
