@@ -30,7 +30,7 @@ class Cause(StrEnum):
     NOT_INSTALLED = "not_installed"
     NEVER_SEEN = "never_seen"
     NODE_OFFLINE = "node_offline"
-    NODE_SILENT = "node_silent"
+    AGENT_SILENT = "agent_silent"
     NO_EVIDENCE = "no_evidence"
 
 
@@ -43,7 +43,7 @@ class NodeStatus:
     unit_path: str
     is_online: bool
     cause: str
-    """Why it is not online: `never_seen`, `node_offline` (broker or node said so) or `node_silent`."""
+    """Why it is not online: `never_seen`, `node_offline` (broker or node said so) or `agent_silent`."""
     since_ms: int | None
     session: str
     last_heartbeat_at_ms: int | None
@@ -90,7 +90,7 @@ ADVICE: Final = MappingProxyType(
         Cause.NOT_INSTALLED.value: "install_device",
         Cause.NEVER_SEEN.value: "enrol_node",
         Cause.NODE_OFFLINE.value: "check_node_power_and_link",
-        Cause.NODE_SILENT.value: "restart_agent",
+        Cause.AGENT_SILENT.value: "restart_agent",
         Cause.NO_EVIDENCE.value: "check_agent_configuration",
     }
 )
@@ -159,8 +159,8 @@ def _link(position: PositionStatus, node: NodeStatus | None) -> LayerStatus:
 
 
 def _agent(position: PositionStatus, node: NodeStatus | None) -> LayerStatus:
-    if node is not None and node.cause == Cause.NODE_SILENT:
-        return _broken(Layer.AGENT, Cause.NODE_SILENT, node.since_ms)
+    if node is not None and node.cause == Cause.AGENT_SILENT:
+        return _broken(Layer.AGENT, Cause.AGENT_SILENT, node.since_ms)
     if position.state is State.UNKNOWN and position.cause in (Cause.NO_EVIDENCE, Cause.NEVER_SEEN):
         return _broken(Layer.AGENT, Cause.NO_EVIDENCE, position.since_ms)
     return LayerStatus(Layer.AGENT, is_ok=True)

@@ -252,8 +252,8 @@ class Live:
             self._time(node, self._silent_at_ms(node.heard_at_ms))
 
     def _lose(self, node: _NodeNow, cause: Cause, at_ms: int) -> None:
-        if node.cause != cause and node.cause in ("", Cause.NEVER_SEEN, Cause.NODE_SILENT):
-            if node.cause != Cause.NODE_SILENT:  # silent before the broker noticed: lost since then
+        if node.cause != cause and node.cause in ("", Cause.NEVER_SEEN, Cause.AGENT_SILENT):
+            if node.cause != Cause.AGENT_SILENT:  # silent before the broker noticed: lost since then
                 node.since_ms = at_ms
             node.cause = cause
             self._node_changed(node)
@@ -317,7 +317,7 @@ class Live:
         if ends_at_ms > now_ms:
             self._time(node, ends_at_ms)
         else:
-            self._lose(node, Cause.NODE_SILENT, ends_at_ms)
+            self._lose(node, Cause.AGENT_SILENT, ends_at_ms)
 
     def _silent_at_ms(self, heard_at_ms: int) -> int:
         return max(heard_at_ms, self._watching_since_ms) + self._node_supervision_ms

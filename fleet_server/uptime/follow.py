@@ -8,11 +8,12 @@ from firmware_agent.contract.topics import Up
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.presence.evidence import read_clock_of
+from fleet_server.presence.wiring import FOREVER_MS
 from fleet_server.storage import Database
 from fleet_server.uptime import store
 from fleet_server.uptime.fold import node_reach_ms
-from fleet_server.uptime.ledger import Ledger
-from fleet_server.uptime.model import hours
+from fleet_server.uptime.ledger import MAX_EARLIER_MS, Ledger
+from fleet_server.uptime.model import hour_of, hours
 from fleet_server.uptime.store import BootKey, Undated
 
 CURSOR: Final = "uptime"
@@ -27,9 +28,11 @@ class _Findings:
         self.marks: dict[tuple[str, int], None] = {}
         self.undated: dict[BootKey, Undated] = {}
         self.learnt: list[BootKey] = []
+        self.starts_ms = FOREVER_MS
+        """An hour before the ledger's first, if evidence reaches there."""
 
     def __bool__(self) -> bool:
-        return bool(self.marks or self.undated or self.learnt)
+        return bool(self.marks or self.undated or self.learnt or self.starts_ms < FOREVER_MS)
 
 
 class Follower:
@@ -62,6 +65,8 @@ class Follower:
         findings = self._look_at(rows)
         if findings or now_ms - self._saved_at_ms >= _SAVE_EVERY_MS:
             with self._database.write() as connection:
+                if findings.starts_ms < FOREVER_MS:
+                    self._ledger.widen(connection, findings.starts_ms)
                 store.mark(connection, findings.marks)
                 store.save_undated(connection, findings.undated)
                 store.settle_boots(connection, findings.learnt)
@@ -125,5 +130,7 @@ class Follower:
         if from_ms - 86_400_000 >= closed_ms:
             return
         reach_ms = node_reach_ms(self._ledger.wiring(), node)
+        if from_ms - reach_ms < started_ms and from_ms >= (self._ledger.origin_ms() or 0) - MAX_EARLIER_MS:
+            findings.starts_ms = min(findings.starts_ms, hour_of(from_ms - reach_ms))
         first_ms, end_ms = max(started_ms, from_ms - reach_ms), min(closed_ms, to_ms + reach_ms + 1)
         findings.marks.update(((f"node:{node}", hour_ms), None) for hour_ms in hours(first_ms, end_ms))

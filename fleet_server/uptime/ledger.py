@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from firmware_agent.contract.ids import BootId, NodeId
 from fleet_server.clock import Clock
@@ -26,6 +27,8 @@ from fleet_server.uptime.store import Dirty, LedgerRow
 _log = logging.getLogger(__name__)
 
 GRACE_MS: Final = 120_000
+MAX_EARLIER_MS: Final = 35 * 86_400_000
+"""How far before the server's first message the ledger may begin; more than any outbox holds."""
 RUN_HOURS: Final = 24
 """Hours folded from one reading of the journal."""
 _MARKS: Final = 20_000
@@ -48,6 +51,7 @@ class Ledger:
         self._grace_ms = grace_ms
         self._wiring: Wiring | None = None
         self._synced: int | None = None
+        self._origin_ms: int | None = None
         self._offsets: dict[tuple[NodeId, BootId], int] = {}
 
     # ---- what it is made from ---------------------------------------------------------------------------------------
@@ -100,10 +104,25 @@ class Ledger:
 
     def begin(self) -> None:
         """Start the ledger at the hour of the journal's first message, once there is one."""
-        if self.state() is None and (first := self._journal.after(0, limit=1)):
-            started_ms = hour_of(first[0].received_at_ms)
+        if self.state() is None and (origin_ms := self.origin_ms()) is not None:
             with self._database.write() as connection:
-                store.set_state(connection, started_ms=started_ms, closed_ms=started_ms)
+                store.set_state(connection, started_ms=origin_ms, closed_ms=origin_ms)
+
+    def origin_ms(self) -> int | None:
+        """Return the hour in which the journal's first message came, None before."""
+        if self._origin_ms is None and (first := self._journal.after(0, limit=1)):
+            self._origin_ms = hour_of(first[0].received_at_ms)
+        return self._origin_ms
+
+    def widen(self, connection: Connection, to_ms: int) -> None:
+        """Let the ledger start earlier: nodes had evidence from before the server first heard of them."""
+        state = store.state(connection)
+        assert state is not None
+        started_ms, closed_ms = state
+        wiring = self.wiring()
+        for hour_ms in hours(to_ms, started_ms):
+            store.mark(connection, _subjects_of_hour(wiring, hour_ms))
+        store.set_state(connection, started_ms=min(to_ms, started_ms), closed_ms=closed_ms)
 
     def close_hours(self) -> int:
         """Close the hours that are over, each in a transaction of its own; return how many."""
