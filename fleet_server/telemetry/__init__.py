@@ -1,0 +1,1 @@
+"""Time series for Grafana: derived from the journal, never a source of truth."""
