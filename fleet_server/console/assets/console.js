@@ -1,0 +1,162 @@
+// Ours, small on purpose: ages that tick, the live feed, the alarm sound. Pages work without it; they only stand still.
+(() => {
+  "use strict";
+
+  const body = document.body;
+  const formats = { s: body.dataset.ageS, m: body.dataset.ageM, h: body.dataset.ageH, d: body.dataset.ageD };
+  const SILENCE_MS = Number(body.dataset.silenceMs || 13000);
+  let ahead = Number(body.dataset.nowMs) - Date.now(); // how far the server's clock is ahead of this one
+
+  // Ages
+
+  const fill = (format, values) => format.replace(/%\((\w)\)s/g, (_, key) => values[key]);
+
+  const ageText = (ms) => {
+    const s = Math.max(0, Math.floor(ms / 1000));
+    if (s < 60) return fill(formats.s, { s });
+    if (s < 3600) return fill(formats.m, { m: Math.floor(s / 60) });
+    if (s < 172800) return fill(formats.h, { h: Math.floor(s / 3600), m: Math.floor((s % 3600) / 60) });
+    return fill(formats.d, { d: Math.floor(s / 86400), h: Math.floor((s % 86400) / 3600) });
+  };
+
+  const tickAges = () => {
+    const now = Date.now() + ahead;
+    for (const element of document.querySelectorAll("time[data-age-ms]")) {
+      const text = ageText(now - Number(element.dataset.ageMs));
+      if (element.textContent !== text) element.textContent = text;
+    }
+  };
+
+  // Sound: browsers start silent until somebody taps; the tap plays the tone once, so that it is known to be heard.
+
+  const soundButton = document.getElementById("sound");
+  let audio = null;
+  const heard = new Set();
+
+  const tone = (at, pitch, length) => {
+    const oscillator = audio.createOscillator();
+    const gain = audio.createGain();
+    oscillator.type = "triangle";
+    oscillator.frequency.value = pitch;
+    gain.gain.setValueAtTime(0.0001, at);
+    gain.gain.exponentialRampToValueAtTime(0.4, at + 0.02);
+    gain.gain.exponentialRampToValueAtTime(0.0001, at + length);
+    oscillator.connect(gain).connect(audio.destination);
+    oscillator.start(at);
+    oscillator.stop(at + length);
+  };
+
+  const sound = (isDrill) => {
+    if (!audio || audio.state !== "running") return;
+    const now = audio.currentTime;
+    const pitches = isDrill ? [660] : [880, 660, 880, 660];
+    pitches.forEach((pitch, index) => tone(now + index * 0.22, pitch, 0.2));
+  };
+
+  const openPresses = () => [...document.querySelectorAll("[data-press]")];
+
+  const soundNew = () => {
+    const fresh = openPresses().filter((press) => !heard.has(press.dataset.press));
+    fresh.forEach((press) => heard.add(press.dataset.press));
+    if (fresh.length) sound(fresh.every((press) => press.hasAttribute("data-drill")));
+  };
+
+  const remind = () => {
+    if (openPresses().some((press) => !press.hasAttribute("data-drill"))) sound(false);
+  };
+
+  if (soundButton) {
+    soundButton.hidden = false;
+    soundButton.addEventListener("click", async () => {
+      audio = audio || new AudioContext();
+      const isOn = soundButton.getAttribute("aria-pressed") === "true";
+      await (isOn ? audio.suspend() : audio.resume());
+      soundButton.setAttribute("aria-pressed", String(!isOn));
+      if (!isOn) sound(true);
+    });
+  }
+
+  // The title counts what waits, so that a tab in the background says it too.
+
+  const title = document.title;
+  const countTitle = () => {
+    const open = openPresses().filter((press) => !press.hasAttribute("data-drill")).length;
+    document.title = open ? `(${open}) ${title}` : title;
+  };
+
+  // The live feed
+
+  const view = body.dataset.live;
+  let after = body.dataset.after;
+  let source = null;
+  let lastHeard = Date.now();
+
+  const setLost = (isLost) => {
+    const wasLost = document.documentElement.classList.contains("is-feed-lost");
+    if (wasLost === isLost) return;
+    document.documentElement.classList.toggle("is-feed-lost", isLost);
+    const banner = document.getElementById("lost");
+    banner.setAttribute("aria-hidden", String(!isLost));
+    document.getElementById("lost-words").textContent = isLost ? banner.dataset.words : "";
+    const since = document.getElementById("lost-since");
+    since.dataset.ageMs = String(lastHeard + ahead);
+    tickAges();
+  };
+
+  const hear = () => {
+    lastHeard = Date.now();
+    setLost(false);
+  };
+
+  const update = (event) => {
+    after = event.lastEventId || after;
+    hear();
+    window.htmx.swap(body, event.data, { swapStyle: "none", swapDelay: 0, settleDelay: 0 });
+    tickAges();
+    soundNew();
+    countTitle();
+  };
+
+  const connect = () => {
+    const query = new URLSearchParams({ view, subject: body.dataset.subject, lang: document.documentElement.lang, after });
+    source = new EventSource(`/live?${query}`);
+    source.addEventListener("update", update);
+    source.addEventListener("tick", (event) => {
+      ahead = Number(event.data) - Date.now();
+      hear();
+    });
+    source.addEventListener("reload", () => location.reload());
+    source.addEventListener("bye", () => location.reload());
+    source.addEventListener("error", () => {
+      // The browser tries again by itself unless it gave up: then we do.
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000 + Math.random() * 2000);
+    });
+  };
+
+  const watch = () => {
+    if (view && Date.now() - lastHeard > SILENCE_MS) setLost(true);
+  };
+
+  // An act of the panel shows at once that it was taken.
+
+  body.addEventListener("htmx:beforeRequest", (event) => event.target.setAttribute("aria-busy", "true"));
+  body.addEventListener("htmx:afterRequest", (event) => {
+    event.target.removeAttribute("aria-busy");
+    const words = document.getElementById("announce-calm");
+    if (event.detail.failed && words) words.textContent = body.dataset.failed;
+  });
+
+  openPresses().forEach((press) => heard.add(press.dataset.press));
+  countTitle();
+  tickAges();
+  setInterval(() => {
+    tickAges();
+    watch();
+  }, 1000);
+  setInterval(remind, 15000);
+  if (view) connect();
+  window.addEventListener("pagehide", () => source && source.close());
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) location.reload();
+  });
+})();

@@ -1,0 +1,82 @@
+"""From a machine word for what is wrong to what happened and what to do, in plain words. A table; one line a cause."""
+
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from firmware_agent.contract.vocabulary import Kind
+from fleet_server.console.i18n import N_
+from fleet_server.presence.model import State
+
+
+class Explanation(NamedTuple):
+    """Two msgids: a clause that says what is the case, and a request that says what to do (empty: nothing)."""
+
+    what: str
+    todo: str = ""
+
+
+CAUSES: Final = MappingProxyType(
+    {
+        "unreachable": Explanation(N_("The device does not answer"), N_("Check its power and its cable to the node")),
+        "timeout": Explanation(N_("The device answers too late or not at all"), N_("Check its power and its cable to the node")),
+        "no_frames": Explanation(N_("No picture"), N_("Check the camera's power and its cable")),
+        "stalled": Explanation(N_("The picture stopped coming"), N_("Restart the camera; then check its cable")),
+        "frozen": Explanation(N_("The picture is frozen"), N_("Restart the camera")),
+        "black": Explanation(N_("The picture is black"), N_("Look at the lens and the infra-red light")),
+        "covered": Explanation(N_("Something covers the lens"), N_("Look at the camera on site")),
+        "blurred": Explanation(N_("The picture is blurred"), N_("Clean the lens and focus it")),
+        "moved": Explanation(N_("The camera looks elsewhere"), N_("Aim it again")),
+        "overexposed": Explanation(N_("The picture is too bright"), N_("Check the exposure and what shines into the lens")),
+        "low_fps": Explanation(N_("Too few pictures a second"), N_("Check the line's capacity")),
+        "no_stream": Explanation(N_("The camera sends no video"), N_("Check the stream settings of the camera")),
+        "rtsp_401": Explanation(N_("The camera refuses our password"), N_("Correct the password in the node's settings")),
+        "rtsp_404": Explanation(N_("The camera does not know this stream"), N_("Correct the stream address in the node's settings")),
+        "rtsp_503": Explanation(N_("The camera is overloaded"), N_("See who else is watching it")),
+        "lamp_failure": Explanation(N_("The lamp is switched on but draws no power"), N_("Replace the lamp or its driver")),
+        "not_lit": Explanation(N_("The lamp is dark when it should be lit"), N_("Check fuse, relay and lamp")),
+        "lit_when_off": Explanation(N_("The lamp burns when it should be off"), N_("Check the relay")),
+        "no_power": Explanation(N_("No mains power at the lamp"), N_("Check the fuse; ask the electricity authority")),
+        "stuck": Explanation(N_("The button is stuck"), N_("Free the button on site")),
+        "wire_fault": Explanation(N_("The button's wire is cut or shorted"), N_("Check the wire")),
+        "drill_overdue": Explanation(N_("No test press for too long"), N_("Press it once as a marked test")),
+        "never_drilled": Explanation(N_("Never tested from button to server"), N_("Press it once as a marked test")),
+        "out_of_range": Explanation(N_("The reading is impossible"), N_("Check or replace the sensor")),
+        "driver_error": Explanation(N_("The program that watches this device stumbles"), N_("See the node's log")),
+        "node_offline": Explanation(N_("The node is not connected"), N_("Check the node's power and its line")),
+        "link_lost": Explanation(N_("The node is not connected"), N_("Check the node's power and its line")),
+        "agent_silent": Explanation(N_("The node is connected but says nothing"), N_("Restart the program on the node")),
+        "no_evidence": Explanation(N_("The node says nothing about this device"), N_("Check that the node's settings name it")),
+        "never_seen": Explanation(N_("Never heard of since it was registered"), N_("Finish its commissioning")),
+        "not_installed": Explanation(N_("No device is installed here"), N_("Install one, or retire the position")),
+        "server_blind": Explanation(N_("The server itself was not listening"), ""),
+    }
+)
+
+_BY_KIND: Final = MappingProxyType(
+    {
+        (Kind.CAMERA, "unreachable"): Explanation(
+            N_("No picture: the camera does not answer"), N_("Check the camera's power and its cable")
+        ),
+        (Kind.CAMERA, "timeout"): Explanation(N_("No picture: the camera answers too late"), N_("Check the camera's power and its cable")),
+        (Kind.STREET_LIGHT, "unreachable"): Explanation(N_("The lamp's controller does not answer"), N_("Check the power at the pole")),
+        (Kind.STREET_LIGHT, "timeout"): Explanation(N_("The lamp's controller does not answer"), N_("Check the power at the pole")),
+    }
+)
+
+_BY_STATE: Final = MappingProxyType(
+    {
+        State.WORKING: Explanation(N_("Proven working")),
+        State.DEGRADED: Explanation(N_("Works, but not as it should"), N_("Look at the details")),
+        State.FAILED: Explanation(N_("Proven not working"), N_("Send somebody to look")),
+        State.UNKNOWN: Explanation(N_("No evidence at present"), N_("Check the node and its line first")),
+        State.MAINTENANCE: Explanation(N_("Under approved maintenance")),
+        State.EXCUSED: Explanation(N_("Excused with a document")),
+    }
+)
+
+
+def explain(kind: Kind, state: State, cause: str) -> Explanation:
+    """Return the words for a state and its cause; a cause without words of its own gets those of its state."""
+    if state is State.WORKING:
+        return _BY_STATE[state]
+    return _BY_KIND.get((kind, cause)) or CAUSES.get(cause) or _BY_STATE[state]

@@ -1,0 +1,173 @@
+"""The live feed of a page: server-sent events that carry the pieces of the page that changed, already rendered.
+
+Each event's id is the number of the newest change it contains, so that a browser that lost the feed goes on from there. A
+`tick` every few seconds carries the server's time: a page that misses it knows, and says, that it shows the past.
+Source: HTML Living Standard, 9.2 Server-sent events.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from fleet_server.console.facts import DemoAct, Viewer
+from fleet_server.console.i18n import Language, translations
+from fleet_server.console.pages import Pages, without_ages
+from fleet_server.console.services import ConsoleServices
+from fleet_server.console.views import News, Shown, Views, news
+from fleet_server.errors import FleetError, NotFound, Transient
+from fleet_server.storage.changes import Change
+
+_log = logging.getLogger(__name__)
+
+TICK_S: Final = 5.0
+"""How often the page hears from us at least."""
+LEAST_INTERVAL_S: Final = 0.2
+"""Updates come no faster than this; what happens meanwhile is gathered."""
+TOO_FAR_BEHIND: Final = 5_000
+"""A page that missed more changes than this loads anew."""
+RETRY_MS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Which page of whom is to be kept alive, from which change on."""
+
+    view: str
+    subject: str
+    viewer: Viewer
+    session: str
+    language: Language
+    after: int
+
+
+def event(name: str, data: str, *, number: int | None = None) -> str:
+    """Write one event."""
+    head = f"event: {name}\n" if number is None else f"id: {number}\nevent: {name}\n"
+    return head + "".join(f"data: {line}\n" for line in data.split("\n")) + "\n"
+
+
+class Feed:
+    """Makes streams of events for pages."""
+
+    def __init__(self, services: ConsoleServices, views: Views, pages: Pages, *, tick_s: float = TICK_S) -> None:
+        """`tick_s` is shorter in tests."""
+        self._services = services
+        self._views = views
+        self._pages = pages
+        self._tick_s = tick_s
+
+    async def stream(self, request: Request) -> AsyncIterator[str]:
+        """Yield events until the browser goes away or may no longer look."""
+        yield f"retry: {RETRY_MS}\n\n"
+        newest = await asyncio.to_thread(self._services.changes.newest)
+        if not newest - TOO_FAR_BEHIND <= request.after <= newest:
+            yield event("reload", "", number=newest)
+            return
+        follower = self._services.changes.follow(request.after, unit_path=request.viewer.unit_path)
+        try:
+            async for text in self._follow(request, follower):
+                yield text
+        except FleetError as error:
+            # The page notices the silence, says so, and asks again by itself.
+            _log.warning("the feed of %s ended: %s", request.view, error)
+        finally:
+            close = getattr(follower, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _follow(self, request: Request, follower: AsyncIterator[list[Change]]) -> AsyncIterator[str]:
+        screen = _Screen(self, request)
+        number = request.after
+        yield event("tick", str(self._services.clock.now_ms()))
+        pending = asyncio.ensure_future(anext(follower))
+        try:
+            while await self._may_look(request):
+                done, _ = await asyncio.wait({pending}, timeout=self._tick_s)
+                if done:
+                    changes = pending.result()
+                    number = changes[-1].number if changes else number
+                    pending = asyncio.ensure_future(anext(follower))
+                html = await screen.refresh()
+                if html is None:
+                    yield event("reload", "", number=number)
+                    return
+                if html:
+                    yield event("update", html, number=number)
+                yield event("tick", str(self._services.clock.now_ms()))
+                await asyncio.sleep(LEAST_INTERVAL_S if done else 0)
+            yield event("bye", "")
+        finally:
+            pending.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration, FleetError):
+                await pending
+
+    async def _may_look(self, request: Request) -> bool:
+        if request.viewer.is_anonymous:
+            return True
+        viewer = await asyncio.to_thread(self._services.accounts.viewer, request.session)
+        return viewer == request.viewer
+
+    async def acts(self, view: str) -> Sequence[DemoAct] | None:
+        """Return what the demo panel of a page offers, nothing while the demo does not answer; None where there is no panel."""
+        if view != "overview" or self._services.demo is None:
+            return None
+        try:
+            return await self._services.demo.acts()
+        except Transient:
+            return ()
+
+    async def look(self, request: Request) -> Shown | None:
+        """Gather the page, None when its subject is gone."""
+        acts = await self.acts(request.view)
+        try:
+            return await asyncio.to_thread(self._views.show, request.view, request.viewer, subject=request.subject, acts=acts)
+        except NotFound:
+            return None
+
+    def render(self, shown: Shown, language: Language) -> dict[str, str]:
+        """Render all pieces of a page, ready to be swapped in by their ids."""
+        return {
+            piece.id: self._pages.render(piece.template, language, shown.context | dict(piece.extra) | {"oob": True})
+            for piece in shown.pieces
+        }
+
+    def announce(self, found: News, language: Language) -> str:
+        """Render what a screen reader says."""
+        if not found.urgent and not found.calm:
+            return ""
+        sentences = {
+            "urgent": [self._pages.say(s, language) for s in found.urgent],
+            "calm": [self._pages.say(s, language) for s in found.calm],
+        }
+        return self._pages.render("live/announce.html", language, {"now_ms": 0} | sentences)
+
+
+class _Screen:
+    """What one browser has on its screen, so that only what differs is sent."""
+
+    def __init__(self, feed: Feed, request: Request) -> None:
+        self._feed = feed
+        self._request = request
+        self._digests: dict[str, bytes] = {}
+        self._shown: Shown | None = None
+
+    async def refresh(self) -> str | None:
+        """Return the pieces that changed (empty: none), None when the page itself must be loaded anew."""
+        shown = await self._feed.look(self._request)
+        if shown is None:
+            return None
+        language = self._request.language
+        pieces = await asyncio.to_thread(self._feed.render, shown, language)
+        digests = {id_: hashlib.blake2b(without_ages(html).encode(), digest_size=16).digest() for id_, html in pieces.items()}
+        before, self._shown = self._shown, shown
+        old, self._digests = self._digests, digests
+        if before is not None and old.keys() != digests.keys():
+            return None
+        html = "\n".join(pieces[id_] for id_ in pieces if old.get(id_) != digests[id_])
+        if before is None:
+            return html
+        return html + self._feed.announce(news(before, shown, language, translations(language).gettext), language)

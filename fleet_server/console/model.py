@@ -1,0 +1,231 @@
+"""View models: from facts to what the templates draw. Pure; words stay msgids, times stay milliseconds."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+from firmware_agent.contract.vocabulary import Kind
+from fleet_server.console.causes import Explanation, explain
+from fleet_server.console.facts import Innovation, Node, Position, Press
+from fleet_server.console.i18n import N_
+from fleet_server.presence.model import SEVERITY, Segment, State
+from fleet_server.scoring.model import INNOVATION_SCORES
+from fleet_server.uptime.model import NOTHING, PART_NAMES, Measures, Parts, measures, percent, total
+
+MAX_ROWS: Final = 200
+"""The overview lists no more positions than this, the worst first when there are more."""
+
+STRIP_WIDTH: Final = 1000
+"""Width of a timeline in its own units."""
+_LEAST_BAR: Final = 3
+"""An outage is drawn at least this wide, so that a short one can be seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A msgid with the values of its placeholders."""
+
+    msgid: str
+    values: Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """The whole in one line, and how many positions are in each state (worst first, empty ones left out)."""
+
+    state: State
+    sentence: Sentence
+    tally: Sequence[tuple[State, int]]
+
+
+_HEADLINES: Final = (
+    (State.FAILED, N_("%(n)s of %(total)s positions have failed")),
+    (State.UNKNOWN, N_("%(n)s of %(total)s positions give no sign")),
+    (State.DEGRADED, N_("%(n)s of %(total)s positions work, but not well")),
+)
+
+
+def headline(positions: Sequence[Position]) -> Headline:
+    """Say how the whole stands, by its worst state."""
+    counts = Counter(position.state for position in positions)
+    tally = [(state, counts[state]) for state in sorted(counts, key=lambda state: -SEVERITY[state])]
+    for state, msgid in _HEADLINES:
+        if counts[state]:
+            return Headline(state, Sentence(msgid, {"n": counts[state], "total": len(positions)}), tally)
+    if not positions:
+        return Headline(State.UNKNOWN, Sentence(N_("No positions yet"), {}), tally)
+    if counts[State.WORKING] == len(positions):
+        return Headline(State.WORKING, Sentence(N_("All %(total)s positions work"), {"total": len(positions)}), tally)
+    return Headline(
+        State.WORKING, Sentence(N_("%(n)s of %(total)s positions work"), {"n": counts[State.WORKING], "total": len(positions)}), tally
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class UsageView:
+    """Shares of time as figures to print, cut and never rounded up; None where no time is left to judge."""
+
+    parts: Parts
+    measures: Measures
+    strict: str | None
+    contract: str | None
+    low: str | None
+    high: str | None
+    coverage: str | None
+
+    @property
+    def shares(self) -> Sequence[tuple[State, int, str]]:
+        """Each state's milliseconds and percentage of the commissioned time."""
+        whole = self.parts.commissioned_ms
+        return [(state, ms, _cut(Fraction(ms, whole)) if whole else "0") for state, ms in _by_state(self.parts)]
+
+
+def usage_view(parts: Parts) -> UsageView:
+    """Make figures of parts."""
+    found = measures(parts)
+    return UsageView(
+        parts, found, *(_cut_or_none(share) for share in (found.strict, found.contract, found.low, found.high, found.coverage))
+    )
+
+
+def _by_state(parts: Parts) -> list[tuple[State, int]]:
+    return [(state, getattr(parts, f"{state}_ms")) for state in State if f"{state}_ms" in PART_NAMES]
+
+
+def _cut(share: Fraction) -> str:
+    """Print a percentage with as few places as say it exactly, at most two."""
+    text = percent(share, 2) or "0"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _cut_or_none(share: Fraction | None) -> str | None:
+    return None if share is None else _cut(share)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One position in a list."""
+
+    position: Position
+    explanation: Explanation
+    usage: UsageView
+
+    @property
+    def needs_somebody(self) -> bool:
+        """Whether the row says what is wrong and what to do."""
+        return self.position.state in (State.FAILED, State.UNKNOWN, State.DEGRADED)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The positions of one kind."""
+
+    kind: Kind
+    rows: Sequence[Row]
+    total: int
+
+    @property
+    def working(self) -> int:
+        """How many of the rows work."""
+        return sum(row.position.state is State.WORKING for row in self.rows)
+
+
+def row(position: Position, parts: Parts | None) -> Row:
+    """Make a row; `parts` None means that nothing was measured."""
+    return Row(position, explain(position.kind, position.state, position.cause), usage_view(parts or NOTHING))
+
+
+def shown(positions: Sequence[Position]) -> list[Position]:
+    """Pick the positions that a list shows: all, or the worst when they are too many."""
+    if len(positions) <= MAX_ROWS:
+        return list(positions)
+    return sorted(positions, key=lambda position: (-SEVERITY[position.state], position.code))[:MAX_ROWS]
+
+
+def groups(rows: Sequence[Row]) -> list[Group]:
+    """Group rows by kind, in the order of the vocabulary."""
+    by_kind = [(kind, [row for row in rows if row.position.kind is kind]) for kind in Kind]
+    return [Group(kind, members, len(members)) for kind, members in by_kind if members]
+
+
+def pooled(usage: Mapping[str, Parts]) -> UsageView:
+    """Pool the time of all positions."""
+    return usage_view(total(usage.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One span on a timeline; `x` and `width` in units of `STRIP_WIDTH`."""
+
+    x: int
+    width: int
+    segment: Segment
+
+
+def bars(timeline: Sequence[Segment], *, from_ms: int, to_ms: int) -> list[Bar]:
+    """Lay a timeline out; bars that need somebody come last and never vanish for being short."""
+    span = max(1, to_ms - from_ms)
+    laid = []
+    for segment in timeline:
+        x = STRIP_WIDTH * (max(segment.start_ms, from_ms) - from_ms) // span
+        end = -(-STRIP_WIDTH * (min(segment.end_ms, to_ms) - from_ms) // span)
+        is_quiet = segment.state is State.WORKING
+        laid.append(Bar(x, max(end - x, 1 if is_quiet else _LEAST_BAR), segment))
+    return sorted(laid, key=lambda bar: SEVERITY[bar.segment.state])
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A mark on the time axis."""
+
+    x: int
+    at_ms: int
+
+
+_STEPS_MS: Final = (300_000, 600_000, 900_000, 1_800_000, 3_600_000, 10_800_000, 21_600_000, 43_200_000, 86_400_000)
+
+
+def ticks(*, from_ms: int, to_ms: int, offset_ms: int, at_most: int = 8) -> list[Tick]:
+    """Return round times inside the span, on a clock that is `offset_ms` ahead of UTC."""
+    span = to_ms - from_ms
+    step = next((step for step in _STEPS_MS if span // step <= at_most), _STEPS_MS[-1])
+    first = from_ms + (-(from_ms + offset_ms)) % step
+    return [Tick(STRIP_WIDTH * (at - from_ms) // max(1, span), at) for at in range(first, to_ms, step)]
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One row of the official table of criterion 3."""
+
+    types: int
+    points: int
+    is_current: bool
+    is_last: bool
+
+
+def ladder(innovation: Innovation) -> list[Rung]:
+    """Return the table with the present row marked."""
+    last = len(INNOVATION_SCORES) - 1
+    current = min(innovation.count, last)
+    return [Rung(types, points, types == current, types == last) for types, points in enumerate(INNOVATION_SCORES)]
+
+
+def next_step(innovation: Innovation) -> Sentence | None:
+    """Say what one more type would give; None at the top."""
+    last = len(INNOVATION_SCORES) - 1
+    if innovation.count >= last:
+        return None
+    gain = INNOVATION_SCORES[innovation.count + 1] - INNOVATION_SCORES[innovation.count]
+    return Sentence(N_("One more type in use would add %(points)s points."), {"points": gain})
+
+
+def online(nodes: Sequence[Node]) -> int:
+    """Count the nodes that are heard."""
+    return sum(node.is_online for node in nodes)
+
+
+def last_press(presses: Sequence[Press]) -> Press | None:
+    """Return the newest press by the time it happened."""
+    return max(presses, key=lambda press: press.occurred_at_ms, default=None)

@@ -1,0 +1,146 @@
+"""What every answer to a browser carries, and problems shown to people as pages.
+
+Both are ASGI middleware of our own, because they must not touch streams: an event stream passes through untouched.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fleet_server.errors import Forbidden
+
+CONTENT_SECURITY_POLICY: Final = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "manifest-src 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    )
+)
+
+_HEADERS: Final = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+}
+_HSTS: Final = "max-age=31536000"
+
+
+class SecurityHeaders:
+    """Adds the headers; what a route set itself stays."""
+
+    def __init__(self, app: ASGIApp, *, is_https: bool = False) -> None:
+        """`is_https`: the console is reached by https only, and browsers shall remember it."""
+        self._app = app
+        self._headers = _HEADERS | ({"Strict-Transport-Security": _HSTS} if is_https else {})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, with headers."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
+                if headers.get("content-type", "").startswith("text/html"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+ErrorPage = Callable[[Request, int, str], str]
+"""`(request, status, detail) -> HTML`."""
+
+
+class ErrorPages:
+    """Turns a problem (RFC 9457, or any JSON error) into a page when a person's browser asked for one.
+
+    "Not logged in" becomes the way to the login page. The API, and anything that does not ask for HTML, keeps its JSON.
+    """
+
+    def __init__(self, app: ASGIApp, *, page: ErrorPage) -> None:
+        """`page` renders the error."""
+        self._app = app
+        self._page = page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on; replace JSON errors."""
+        if scope["type"] != "http" or not _wants_html(scope):
+            await self._app(scope, receive, send)
+            return
+        held: list[Message] = []
+        body = bytearray()
+
+        async def send_or_hold(message: Message) -> None:
+            if message["type"] == "http.response.start" and _is_problem(message):
+                held.append(message)
+            elif held and message["type"] == "http.response.body":
+                body.extend(message.get("body", b""))
+                if not message.get("more_body", False):
+                    response = self._answer(Request(scope), held[0]["status"], bytes(body))
+                    await response(scope, receive, send)
+            else:
+                await send(message)
+
+        await self._app(scope, receive, send_or_hold)
+
+    def _answer(self, request: Request, status: int, body: bytes) -> Response:
+        if status == 401 and request.method == "GET":
+            return RedirectResponse(f"/login?next={quote(request.url.path)}", status_code=303)
+        return HTMLResponse(self._page(request, status, _detail(body)), status_code=status)
+
+
+def _wants_html(scope: Scope) -> bool:
+    return "text/html" in Headers(scope=scope).get("accept", "") and not scope["path"].startswith("/api/")
+
+
+def _is_problem(message: Message) -> bool:
+    return message["status"] >= 400 and "json" in Headers(raw=message["headers"]).get("content-type", "")
+
+
+def _detail(body: bytes) -> str:
+    try:
+        problem: Any = json.loads(body)
+    except ValueError:
+        return ""
+    detail = problem.get("detail", "") if isinstance(problem, dict) else ""
+    return detail if isinstance(detail, str) else ""
+
+
+def require_same_origin(request: Request) -> None:
+    """Refuse an act that another site's page asks for in the name of this browser.
+
+    Source: OWASP Cross-Site Request Forgery Prevention, "Fetch Metadata headers" with "Verifying origin" as fallback; the
+    session cookie is SameSite=Lax besides.
+
+    Raises:
+        Forbidden: the request comes from elsewhere.
+    """
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        is_ours = site in ("same-origin", "none")
+    else:
+        origin = request.headers.get("origin")
+        is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
+    if not is_ours:
+        raise Forbidden("this act was asked for by another site")

@@ -1,0 +1,147 @@
+"""What the pages ask of the rest of the server. `sources` answers with the real services, tests with their own."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fleet_server.clock import Clock
+from fleet_server.console.facts import DemoAct, Innovation, Node, Position, PositionDetail, Press, Timeline, Viewer, Zone
+from fleet_server.storage.changes import Change
+from fleet_server.uptime.model import Parts
+
+
+class Fleet(Protocol):
+    """The fleet as a viewer may see it: everything is limited to the units below `unit_path`. Blocking."""
+
+    def zones(self, unit_path: str) -> Sequence[Zone]:
+        """Return the visible zones."""
+        ...
+
+    def positions(self, unit_path: str) -> Sequence[Position]:
+        """Return the visible positions as they stand now, in the order of their codes."""
+        ...
+
+    def position(self, code: str, unit_path: str) -> PositionDetail:
+        """Return one position.
+
+        Raises:
+            NotFound: there is none of this code that the viewer may see.
+        """
+        ...
+
+    def usage(self, codes: Sequence[str], *, from_ms: int, to_ms: int) -> Mapping[str, Parts]:
+        """Return how each position spent its commissioned part of the span, judged by its worst function at each instant."""
+        ...
+
+    def timeline(self, code: str, *, from_ms: int, to_ms: int) -> Timeline:
+        """Return the states of the position over the span, ascending; time before commissioning is left out."""
+        ...
+
+    def nodes(self, unit_path: str) -> Sequence[Node]:
+        """Return the visible nodes."""
+        ...
+
+    def innovation(self, unit_path: str) -> Innovation:
+        """Return the proposed criterion 3."""
+        ...
+
+
+class Presses(Protocol):
+    """Presses of panic buttons. Blocking."""
+
+    def presses(self, unit_path: str, *, limit: int, is_open: bool | None = None) -> Sequence[Press]:
+        """Return presses, newest first; `is_open` picks the unanswered or the answered ones."""
+        ...
+
+    def acknowledge(self, event_id: str, viewer: Viewer) -> None:
+        """Take the press; the first to do so is kept.
+
+        Raises:
+            NotFound: no such press that the viewer may see.
+        """
+        ...
+
+
+class Accounts(Protocol):
+    """Who is logged in. Blocking."""
+
+    def viewer(self, session: str) -> Viewer | None:
+        """Return whose session this is, None when it has ended or never was."""
+        ...
+
+    def log_in(self, user: str, password: str) -> str:
+        """Return a new session.
+
+        Raises:
+            Rejected: user or password is wrong, or the account is disabled or resting after wrong tries.
+        """
+        ...
+
+    def log_out(self, session: str) -> None:
+        """End the session."""
+        ...
+
+    def link_user(self, link: str) -> str:
+        """Return whose one-time link this is.
+
+        Raises:
+            Rejected: it was used, has expired or never was.
+        """
+        ...
+
+    def use_link(self, link: str, password: str) -> None:
+        """Set the password of the link's account and spend the link.
+
+        Raises:
+            Rejected: the link is spent, or the password is too weak; the message says why.
+        """
+        ...
+
+
+class Changes(Protocol):
+    """The numbered news of the fleet."""
+
+    def newest(self) -> int:
+        """Return the number of the newest change, 0 when there is none. Blocking."""
+        ...
+
+    def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[Change]]:
+        """Yield what came after `number`, then everything new; an empty list now and then as a sign of life."""
+        ...
+
+
+class DemoControl(Protocol):
+    """The far side of the demo panel."""
+
+    async def acts(self) -> Sequence[DemoAct]:
+        """Return what can be broken now.
+
+        Raises:
+            Transient: the demo does not answer.
+        """
+        ...
+
+    async def act(self, name: str, target: str) -> None:
+        """Do it.
+
+        Raises:
+            Rejected: there is no such act or target.
+            Transient: the demo does not answer.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleServices:
+    """Everything the pages are made of."""
+
+    fleet: Fleet
+    presses: Presses
+    accounts: Accounts
+    changes: Changes
+    clock: Clock
+    demo: DemoControl | None = None
+    """Only when a demo-control address is configured."""
+    is_demo: bool = False
+    """The first page is open to everybody and marked as a demo."""
+    is_https: bool = False

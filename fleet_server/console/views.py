@@ -1,0 +1,191 @@
+"""What each page shows: facts gathered for a viewer, and the pieces of the page that the live feed may replace."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from fleet_server.console import model, when, words
+from fleet_server.console.facts import DemoAct, Innovation, Position, Press, Viewer
+from fleet_server.console.i18n import N_, Language
+from fleet_server.console.model import Sentence
+from fleet_server.console.services import ConsoleServices
+from fleet_server.uptime.model import Parts
+
+USAGE_SPAN_MS: Final = when.DAY_MS
+RECENT_PRESSES: Final = 5
+PAGE_OF_PRESSES: Final = 50
+SPANS_MS: Final = {"hour": when.HOUR_MS, "day": when.DAY_MS, "week": 7 * when.DAY_MS}
+
+Context = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of a page with an id of its own, rendered from `template` with the page's context and `extra`."""
+
+    id: str
+    template: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One page as it is now: its template, its context, and its pieces that change."""
+
+    template: str
+    context: Context
+    pieces: Sequence[Piece]
+    positions: Sequence[Position] = ()
+    open_presses: Sequence[Press] = ()
+
+
+class Views:
+    """Gathers what pages show. Blocking: it reads the services."""
+
+    def __init__(self, services: ConsoleServices) -> None:
+        """`services` are asked anew for each page."""
+        self._services = services
+        self._by_name: Final[Mapping[str, Callable[[Viewer, str, Sequence[DemoAct] | None], Shown]]] = {
+            "overview": self._overview,
+            "position": self._position,
+            "presses": self._presses,
+            "score": self._score,
+        }
+
+    def show(self, name: str, viewer: Viewer, *, subject: str = "", acts: Sequence[DemoAct] | None = None) -> Shown:
+        """Gather a page. `subject` is a position's code (with `?` and a span), `acts` what the demo panel offers, None for no panel.
+
+        Raises:
+            KeyError: there is no page of this name.
+            NotFound: there is no such subject that the viewer may see.
+        """
+        return self._by_name[name](viewer, subject, acts)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a page of this name."""
+        return name in self._by_name
+
+    def _base(self, viewer: Viewer) -> Context:
+        return {"now_ms": self._services.clock.now_ms(), "viewer": viewer, "is_demo": self._services.is_demo}
+
+    def _overview(self, viewer: Viewer, _subject: str, acts: Sequence[DemoAct] | None) -> Shown:
+        services, now_ms = self._services, self._services.clock.now_ms()
+        everything = services.fleet.positions(viewer.unit_path)
+        listed = model.shown(everything)
+        usage = services.fleet.usage([position.code for position in listed], from_ms=now_ms - USAGE_SPAN_MS, to_ms=now_ms)
+        groups = model.groups([model.row(position, usage.get(position.code)) for position in listed])
+        waiting = services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True)
+        recent = services.presses.presses(viewer.unit_path, limit=RECENT_PRESSES)
+        nodes = services.fleet.nodes(viewer.unit_path)
+        innovation = services.fleet.innovation(viewer.unit_path)
+        context = self._base(viewer) | {
+            "zones": services.fleet.zones(viewer.unit_path),
+            "headline": model.headline(everything),
+            "groups": groups,
+            "listed": len(listed),
+            "total": len(everything),
+            "usage": model.pooled(usage),
+            "observed_at_ms": max((p.observed_at_ms for p in everything if p.observed_at_ms is not None), default=None),
+            "nodes": nodes,
+            "online": model.online(nodes),
+            "open_presses": waiting,
+            "recent_presses": recent,
+            "last_press": model.last_press(recent),
+            "acts": acts,
+        }
+        rows = [Piece(f"position-{row.position.code}", "live/row.html", {"row": row}) for group in groups for row in group.rows]
+        heads = [Piece(f"kind-{group.kind}", "live/kind.html", {"group": group}) for group in groups]
+        pieces = [
+            Piece("headline", "live/headline.html"),
+            Piece("stats", "live/stats.html"),
+            Piece("presses", "live/presses.html"),
+            Piece("recent", "live/recent.html"),
+            Piece("innovation", "live/innovation.html"),
+            Piece("nodes", "live/nodes.html"),
+            *heads,
+            *rows,
+        ]
+        if acts is not None:
+            pieces.append(Piece("demo", "live/demo.html"))
+        return Shown("overview.html", context | _innovation(innovation), pieces, everything, waiting)
+
+    def _position(self, viewer: Viewer, subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
+        services, now_ms = self._services, self._services.clock.now_ms()
+        code, _, span = subject.partition("?")
+        detail = services.fleet.position(code, viewer.unit_path)
+        span = span if span in SPANS_MS else _natural_span(detail.position, now_ms)
+        from_ms = now_ms - SPANS_MS[span]
+        usage = services.fleet.usage([code], from_ms=from_ms, to_ms=now_ms)
+        timeline = services.fleet.timeline(code, from_ms=from_ms, to_ms=now_ms)
+        context = self._base(viewer) | {
+            "detail": detail,
+            "row": model.row(detail.position, usage.get(code, Parts())),
+            "span": span,
+            "spans": tuple(SPANS_MS),
+            "from_ms": from_ms,
+            "timeline": timeline,
+            "bars": model.bars(timeline, from_ms=from_ms, to_ms=now_ms),
+            "ticks": model.ticks(from_ms=from_ms, to_ms=now_ms, offset_ms=when.OFFSET_MS, at_most=6),
+        }
+        return Shown("position.html", context, [Piece("position", "live/position.html")], [detail.position])
+
+    def _presses(self, viewer: Viewer, _subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
+        waiting = self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True)
+        answered = self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=False)
+        context = self._base(viewer) | {"open_presses": waiting, "recent_presses": answered}
+        pieces = [Piece("presses", "live/presses.html"), Piece("answered", "live/answered.html")]
+        return Shown("presses.html", context, pieces, open_presses=waiting)
+
+    def _score(self, viewer: Viewer, _subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
+        innovation = self._services.fleet.innovation(viewer.unit_path)
+        context = self._base(viewer) | _innovation(innovation)
+        return Shown("score.html", context, [Piece("score", "live/score.html")])
+
+
+def _innovation(innovation: Innovation) -> Context:
+    return {"innovation": innovation, "ladder": model.ladder(innovation), "next_step": model.next_step(innovation)}
+
+
+def _natural_span(position: Position, now_ms: int) -> str:
+    """Pick the span that shows something: the last hour of a young position, else the last day."""
+    began_ms = position.commissioned_at_ms
+    return "hour" if began_ms is not None and now_ms - began_ms < 3 * when.HOUR_MS else "day"
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a screen reader says: `urgent` at once, `calm` when it is silent."""
+
+    urgent: Sequence[Sentence]
+    calm: Sequence[Sentence]
+
+
+MAX_CALM: Final = 4
+
+
+def news(before: Shown, after: Shown, language: Language, translate: Callable[[str], str]) -> News:
+    """Compare two looks at a page."""
+    known = {press.event_id for press in before.open_presses}
+    urgent = [
+        Sentence(
+            N_("Test press: %(place)s") if press.is_drill else N_("Panic button pressed: %(place)s"), {"place": label(press, language)}
+        )
+        for press in after.open_presses
+        if press.event_id not in known
+    ]
+    states = {position.code: position.state for position in before.positions}
+    changed = [position for position in after.positions if states.get(position.code, position.state) is not position.state]
+    if len(changed) > MAX_CALM:
+        calm = [Sentence(N_("%(n)s positions changed their state"), {"n": len(changed)})]
+    else:
+        calm = [_state_news(position, language, translate) for position in changed]
+    return News(urgent, calm)
+
+
+def _state_news(position: Position, language: Language, translate: Callable[[str], str]) -> Sentence:
+    return Sentence(N_("%(place)s: %(state)s"), {"place": label(position, language), "state": translate(words.STATES[position.state])})
+
+
+def label(thing: Position | Press, language: Language) -> str:
+    """Return the label in the language, Thai when there is no other."""
+    return thing.label_th if language is Language.THAI else thing.label_en or thing.label_th
