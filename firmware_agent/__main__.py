@@ -1,8 +1,6 @@
 """`zone-agent`: enrol a node, run its agent, show its status."""
 
-import asyncio
 import logging
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,18 +58,11 @@ def run(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Watch the devices and report, until SIGTERM or Ctrl-C."""
-    level = logging.getLevelNamesMapping().get(log_level.upper())
-    if level is None:
+    if log_level.upper() not in logging.getLevelNamesMapping():
         raise typer.BadParameter(f"unknown level {log_level!r}", param_hint="--log-level")
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    with _one_sentence():
-        from firmware_agent.agent import run_agent
-        from firmware_agent.config import load_config
-        from firmware_agent.identity.model import load_identity
+    from firmware_agent.service import become_service
 
-        settings = load_config(config)
-        identity = load_identity(settings.data_dir / "identity")
-        asyncio.run(run_agent(settings, identity))
+    become_service(config, log_level)
 
 
 @app.command(epilog="Example: zone-agent status --config /etc/zone-agent/node.toml --json")

@@ -91,6 +91,8 @@ class Agent:
         finally:
             self._tasks = None
             await self._resources.aclose()
+            self._uplink.why_not_connected = "the agent was stopped"
+            self._write_status()
 
     # — what drivers say —————————————————————————————————————————————————————————————————————————————————————————
 
