@@ -55,7 +55,7 @@ def decode_cursor(listing: str, cursor: str | None, kind: type[K]) -> K | None:
         value = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, RecursionError) as error:
         raise Rejected("The cursor is damaged: begin again without one.") from error
-    if not (isinstance(value, list) and len(value) == 2 and value[0] == listing and type(value[1]) is kind):
+    if not (isinstance(value, list) and len(value) == 2 and value[0] == listing and type(value[1]) is kind and "\x00" not in str(value[1])):
         raise Rejected("The cursor belongs to another list: begin again without one.")
     key: K = value[1]
     return key

@@ -8,6 +8,9 @@ from typing import ClassVar, Final, Literal
 
 _PATH: Final = re.compile(r"/(?:[a-z0-9][a-z0-9_-]{0,31}/)*")
 MAX_PATH_LENGTH: Final = 200
+_USER: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{1,63}")
+MIN_PASSWORD_LENGTH: Final = 12
+MAX_PASSWORD_LENGTH: Final = 256
 
 
 def is_unit_path(text: str) -> bool:
@@ -96,7 +99,9 @@ class Principal:
     """An account's user name, or a token's name."""
     role: Role
     scope: Scope
-    via: Literal["session", "token"]
+    via: Literal["session", "token", "local"]
+    LOCAL: ClassVar["Principal"]
+    """Whoever runs the `fleet` command beside the database."""
 
     def may(self, permission: Permission) -> bool:
         """Whether the role allows it."""
@@ -105,4 +110,56 @@ class Principal:
     @property
     def actor(self) -> str:
         """How the audit trail names this principal."""
-        return self.name if self.via == "session" else f"token:{self.name}"
+        return self.name if self.via == "session" else f"{self.via}:{self.name}"
+
+
+Principal.LOCAL = Principal("fleet", Role.ADMINISTRATOR, Scope.ALL, "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A person's account."""
+
+    user: str
+    role: Role
+    unit_path: str
+    is_disabled: bool
+    has_password: bool
+    """False until its one-time link was used."""
+    created_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An API token; its secret was shown once."""
+
+    name: str
+    role: Role
+    unit_path: str
+    created_by: str
+    created_at_ms: int
+    expires_at_ms: int | None
+    revoked_at_ms: int | None
+
+
+def password_fault(password: str, user: str) -> str | None:
+    """Say what is wrong with a new password; None when it is good.
+
+    Length and no rules of composition. Source: NIST SP 800-63B-4, 3.1.1.2.
+    """
+    if len(password) < MIN_PASSWORD_LENGTH:
+        return f"A password has at least {MIN_PASSWORD_LENGTH} characters; a sentence is good."
+    if len(password) > MAX_PASSWORD_LENGTH:
+        return f"A password has at most {MAX_PASSWORD_LENGTH} characters."
+    if len(set(password)) < 5:
+        return "This password repeats too few characters."
+    if user.casefold() in password.casefold() and len(password) - len(user) < MIN_PASSWORD_LENGTH // 2:
+        return "A password must be more than the user name."
+    return None
+
+
+def user_fault(user: str) -> str | None:
+    """Say what is wrong with a user name; None when it is good."""
+    if _USER.fullmatch(user):
+        return None
+    return "A user name has 2 to 64 of a-z 0-9 . _ @ -, beginning with a letter or digit."

@@ -239,7 +239,7 @@ class Registry:
 
 
 def _node(connection: Connection, name: str, scope: Scope) -> NodeRef:
-    node = store.node_named(connection, name, scope)
+    node = store.node_named(connection, name, scope) if name.isprintable() else None
     if node is None:
         raise NotFound(f"There is no node {name[:64]!r}.")
     return node
