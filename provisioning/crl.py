@@ -54,7 +54,7 @@ def refresh_crls(folder: Path, now: datetime) -> datetime:
         for name, crl in lists.items():
             write_file(crl_path(folder, name), crl.public_bytes(serialization.Encoding.PEM))
         write_file(pki.crl_file, b"".join(c.public_bytes(serialization.Encoding.PEM) for c in lists.values()))
-        return min(_ends_at(lists[name]) for name in ISSUING)
+        return min(ends_at(lists[name]) for name in ISSUING)
 
 
 def sign_root_crl(pki: Pki, now: datetime) -> x509.CertificateRevocationList:
@@ -100,8 +100,8 @@ def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, *, 
         raise Untrusted(f"The list of revoked certificates is not one that {name} signed.")
     number_of(crl)
     # Brokers check the list of a leaf's issuer only, so an aged list of the root does no harm.
-    if not is_root and _ends_at(crl) < now + LEAST_LEFT:
-        raise Untrusted(f"The list of revoked certificates of {name} ends on {_ends_at(crl):%Y-%m-%d %H:%M} UTC, too soon.")
+    if not is_root and ends_at(crl) < now + LEAST_LEFT:
+        raise Untrusted(f"The list of revoked certificates of {name} ends on {ends_at(crl):%Y-%m-%d %H:%M} UTC, too soon.")
 
 
 def load_crl(path: Path) -> x509.CertificateRevocationList | None:
@@ -130,10 +130,21 @@ def number_of(crl: x509.CertificateRevocationList) -> int:
         raise Untrusted("A list of revoked certificates has no number.") from error
 
 
+def ends_at(crl: x509.CertificateRevocationList) -> datetime:
+    """Return until when a list is good (aware UTC).
+
+    Raises:
+        Untrusted: it does not say.
+    """
+    if crl.next_update_utc is None:
+        raise Untrusted("A list of revoked certificates does not say until when it is good.")
+    return crl.next_update_utc
+
+
 def _renewed(pki: Pki, name: ProfileName, now: datetime) -> x509.CertificateRevocationList:
     previous = load_crl(crl_path(pki.folder, name))
     is_root = name is ProfileName.ROOT
-    is_due = previous is None or not is_root or _ends_at(previous) < now + ROOT_LIFE / 2
+    is_due = previous is None or not is_root or ends_at(previous) < now + ROOT_LIFE / 2
     if is_due and name in pki.keys:
         return _signed(pki.issuer(name), previous, now, ROOT_LIFE if is_root else LIFE)
     if previous is None:
@@ -149,12 +160,6 @@ def _signed(
         check_crl(previous, issuer.certificate, now=now, is_root=True)
     number = max(int(now.timestamp()), number_of(previous) + 1 if previous is not None else 1)
     return build_crl(issuer, number=number, now=now, life=life, entries=previous if previous is not None else ())
-
-
-def _ends_at(crl: x509.CertificateRevocationList) -> datetime:
-    if crl.next_update_utc is None:
-        raise Untrusted("A list of revoked certificates does not say until when it is good.")
-    return crl.next_update_utc
 
 
 @contextmanager
