@@ -18,6 +18,8 @@ class IngestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register all names once."""
+        self._registry = registry
+        self._last_commits = (0.0, 0.0)
         messages = Counter("ssz_ingest_messages", "Messages received from the broker.", ["topic"], registry=registry)
         self.messages = _children(messages, list(Up))
         bad = Counter("ssz_ingest_bad_messages", "Messages not believed, or believed in part.", ["reason"], registry=registry)
@@ -38,3 +40,19 @@ class IngestMetrics:
         self.failed_acks = Counter("ssz_ingest_failed_acks", "Acknowledgements not sent; the node asks again.", registry=registry)
         self.connected = Gauge("ssz_ingest_broker_connected", "1 while connected to the broker.", registry=registry)
         self.connects = Counter("ssz_ingest_broker_connects", "Connections made to the broker.", registry=registry)
+
+    def figures(self) -> dict[str, int | float]:
+        """Return the numbers of the measurement `fleet_server`; `journal_ms` is the mean commit since the last call."""
+        seconds, count = self._sample("ssz_ingest_commit_seconds_sum"), self._sample("ssz_ingest_commit_seconds_count")
+        last_seconds, last_count = self._last_commits
+        self._last_commits = (seconds, count)
+        return {
+            "ingested": int(self._sample("ssz_ingest_stored_total")),
+            "duplicates": int(self._sample("ssz_ingest_duplicates_total")),
+            "rejected": sum(int(self._sample("ssz_ingest_bad_messages_total", reason=reason)) for reason in Reason),
+            "late": int(self._sample("ssz_ingest_replayed_heartbeats_total")),
+            "journal_ms": 1000 * (seconds - last_seconds) / max(1.0, count - last_count),
+        }
+
+    def _sample(self, name: str, **labels: str) -> float:
+        return self._registry.get_sample_value(name, labels) or 0.0

@@ -1,9 +1,10 @@
 """Tables of this room: lines that no store will ever take, with the reason."""
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, delete, func, insert, select
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, delete, func, insert, select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
 
 from fleet_server.storage.database import RowNumber, metadata
 
@@ -25,6 +26,7 @@ late_hour = Table(
     metadata,
     Column("position_id", String(36), primary_key=True),
     Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
+    Column("marked_at_ms", BigInteger, nullable=False),
 )
 """Hours of the ledger that late evidence touched after they were written: to be written again."""
 
@@ -50,3 +52,25 @@ def letters(connection: Connection, *, limit: int = 100) -> list[tuple[int, str,
     """Return the newest `(at_ms, bucket, reason, line)`."""
     query = select(dead_letter).order_by(dead_letter.c.id.desc()).limit(limit)
     return [(row.at_ms, row.bucket, row.reason, row.line) for row in connection.execute(query)]
+
+
+def mark_late(connection: Connection, hours: Iterable[tuple[str, int]], *, at_ms: int) -> None:
+    """Remember hours that late evidence touched."""
+    rows = [{"position_id": position_id, "hour_ms": hour_ms, "marked_at_ms": at_ms} for position_id, hour_ms in hours]
+    if rows:
+        statement: Any = postgresql.insert(late_hour) if connection.dialect.name == "postgresql" else sqlite.insert(late_hour)
+        keys = list(late_hour.primary_key.columns)
+        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"marked_at_ms": at_ms}), rows)
+
+
+def late_before(connection: Connection, at_ms: int, *, limit: int = 500) -> list[tuple[str, int]]:
+    """Return hours that were marked before an instant and not again since, as `(position_id, hour_ms)`."""
+    query = select(late_hour).where(late_hour.c.marked_at_ms < at_ms).order_by(late_hour.c.hour_ms).limit(limit)
+    return [(row.position_id, row.hour_ms) for row in connection.execute(query)]
+
+
+def forget_late(connection: Connection, hours: Sequence[tuple[str, int]], *, before_ms: int) -> None:
+    """Forget marks, but for those that were made again since."""
+    key = tuple_(late_hour.c.position_id, late_hour.c.hour_ms)
+    for start in range(0, len(hours), 200):
+        connection.execute(delete(late_hour).where(key.in_(hours[start : start + 200]), late_hour.c.marked_at_ms < before_ms))

@@ -1,0 +1,134 @@
+"""From rows of the journal to lines. Pure but for what it is given: the registry's snapshot and the offsets of boots."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from firmware_agent.contract.ids import BootId, NodeId
+from firmware_agent.contract.messages import BadMessage, Clock, Event, Evidence, Heartbeat, decode
+from firmware_agent.contract.topics import Up
+from fleet_server.ingest.model import Lane, Row
+from fleet_server.presence.dating import read_clock, shift_ms
+from fleet_server.registry.model import Directory, PositionRef
+from fleet_server.telemetry.lines import flag, health_line, heartbeat_line, line, series, station_of, text
+from fleet_server.telemetry.promise import Bucket
+
+HOUR_MS: Final = 3_600_000
+
+OffsetOf = Callable[[NodeId, BootId], int | None]
+"""Wall minus monotonic clock of a boot, None while unknown."""
+
+
+@dataclass(slots=True)
+class Derived:
+    """What a batch of rows gives."""
+
+    lines: dict[Bucket, list[bytes]] = field(default_factory=dict)
+    late_hours: set[tuple[str, int]] = field(default_factory=set)
+    """Position and hour of evidence that came late: what was written of that hour of the ledger may have changed."""
+    undated: int = 0
+    """Heartbeats that nothing dates."""
+    homeless: int = 0
+    """Pieces of evidence of a channel where nothing was installed."""
+
+    def add(self, bucket: Bucket, written: bytes) -> None:
+        """Keep one line."""
+        self.lines.setdefault(bucket, []).append(written)
+
+
+class Deriver:
+    """Keeps the escaped prefixes of one version of the registry."""
+
+    def __init__(self, directory: Directory, offset_of: OffsetOf) -> None:
+        """`directory` names positions by the installation history."""
+        self.directory = directory
+        self._offset_of = offset_of
+        self._prefixes: dict[tuple[str, str], bytes] = {}
+
+    def derive(self, rows: Iterable[Row]) -> Derived:
+        """Return the lines of these rows, in their order."""
+        derived = Derived()
+        for row in rows:
+            try:
+                if row.topic is Up.HEARTBEAT:
+                    self._heartbeat(row, decode(Heartbeat, row.payload), derived)
+                elif row.topic is Up.EVENT:
+                    self._event(row, decode(Event, row.payload), derived)
+            except BadMessage:  # stored by a server that was more tolerant
+                derived.undated += 1
+        return derived
+
+    def _heartbeat(self, row: Row, heartbeat: Heartbeat, derived: Derived) -> None:
+        shift = self._shift(row, heartbeat.clock)
+        if shift is None:
+            derived.undated += 1
+            return
+        for evidence in heartbeat.evidence:
+            self._evidence(row, evidence, evidence.observed_at_ms + shift, derived)
+        node = self.directory.nodes.get(row.node)
+        tags = {"node": row.node, "station": station_of(node.unit_path) if node is not None else "-"}
+        prefix = self._prefix("node_health", row.node, tags)
+        derived.add(Bucket.HOT, health_line(prefix, heartbeat.health, at_ms=max(0, heartbeat.clock.wall_ms + shift)))
+
+    def _evidence(self, row: Row, evidence: Evidence, at_ms: int, derived: Derived) -> None:
+        at_ms = max(0, min(at_ms, row.received_at_ms))  # nothing was observed after it was received
+        position = self.directory.position_at(row.node, evidence.channel, at_ms)
+        if position is None:
+            derived.homeless += 1
+            return
+        is_late = row.lane is Lane.REPLAY or row.received_at_ms >= at_ms + evidence.ttl_ms
+        if is_late:
+            derived.late_hours.update((position.id, hour) for hour in _hours(at_ms, at_ms + evidence.ttl_ms))
+        prefix = self._position_prefix("heartbeat", position)
+        written = heartbeat_line(prefix, position.kind, evidence, seq=row.seq or 0, is_late=is_late, at_ms=at_ms)
+        derived.add(Bucket.HOT, written)
+
+    def _event(self, row: Row, event: Event, derived: Derived) -> None:
+        shift = self._shift(row, event.clock)
+        # A press is shown even when nothing dates it; then by its receipt.
+        at_ms = row.received_at_ms if shift is None else max(0, min(event.occurred_at_ms + shift, row.received_at_ms))
+        position = self.directory.position_at(row.node, event.channel, at_ms)
+        if position is None:
+            derived.homeless += 1
+            return
+        tags = {"position": position.code, "station": station_of(position.unit_path), "kind": position.kind.value, "type": event.type.value}
+        fields = [
+            ("event_id", text(event.event_id)),
+            ("drill", flag(event.is_drill)),
+            ("late", flag(row.lane is Lane.REPLAY)),
+            ("node_ms", f"{event.clock.wall_ms - event.occurred_at_ms}i"),
+        ]
+        if shift is not None:
+            fields.append(("link_ms", f"{row.received_at_ms - event.clock.wall_ms - shift}i"))
+        derived.add(Bucket.EVENTS, line(self._prefix("event", f"{position.id} {event.type}", tags), fields, at_ms=at_ms))
+
+    def _shift(self, row: Row, clock: Clock) -> int | None:
+        reading = read_clock(clock, row.received_at_ms)
+        offset_ms = None if reading.is_believed else self._offset_of(row.node, clock.boot)
+        return shift_ms(reading, received_at_ms=row.received_at_ms, is_replay=row.lane is Lane.REPLAY, offset_ms=offset_ms)
+
+    def _position_prefix(self, measurement: str, position: PositionRef) -> bytes:
+        found = self._prefixes.get((measurement, position.id))
+        if found is None:
+            found = self._prefixes[measurement, position.id] = series(measurement, position_tags(position))
+        return found
+
+    def _prefix(self, measurement: str, key: str, tags: dict[str, str]) -> bytes:
+        found = self._prefixes.get((measurement, key))
+        if found is None:
+            found = self._prefixes[measurement, key] = series(measurement, tags)
+        return found
+
+
+def position_tags(position: PositionRef) -> dict[str, str]:
+    """Return the tags that name a position."""
+    return {
+        "position": position.code,
+        "station": station_of(position.unit_path),
+        "zone": position.zone_code,
+        "kind": position.kind.value,
+    }
+
+
+def _hours(from_ms: int, to_ms: int) -> range:
+    return range(from_ms // HOUR_MS * HOUR_MS, to_ms, HOUR_MS)
