@@ -274,12 +274,14 @@ class Live:
             if at_ms <= newest.until_ms:
                 if observation.state is function.shown and observation.cause == function.cause:
                     function.newest = observation
+                    if observation.until_ms < (function.due_at_ms or 0):
+                        self._time(function, observation.until_ms)
                     return
             elif function.shown is not State.UNKNOWN:
                 self._show(function, State.UNKNOWN, Cause.NO_EVIDENCE, newest.until_ms)
         function.newest = observation
         self._show(function, observation.state, observation.cause, observation.at_ms)
-        if function.due_at_ms is None:
+        if function.due_at_ms is None or observation.until_ms < function.due_at_ms:
             self._time(function, observation.until_ms)
 
     def _show(self, function: _FunctionNow, state: State, cause: str, at_ms: int) -> None:
