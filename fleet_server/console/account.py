@@ -5,20 +5,19 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Form, Request, Response
 from starlette.responses import RedirectResponse
 
+from fleet_server.access.guard import COOKIE
+from fleet_server.access.model import MIN_PASSWORD_LENGTH
 from fleet_server.console.facts import Viewer
-from fleet_server.console.frame import SESSION_COOKIE, Parts, account_viewer_of, answer, safe_path
+from fleet_server.console.frame import Parts, account_viewer_of, answer, safe_path
 from fleet_server.console.i18n import N_
-from fleet_server.console.security import require_same_origin
 from fleet_server.errors import Rejected
 from fleet_server.problems import TooManyTries
-
-LEAST_PASSWORD: Final = 12
-"""Characters."""
 
 WRONG_LOGIN: Final = N_("User name or password is wrong.")
 WAIT: Final = N_("Too many tries. Wait a little, then try again.")
 SPENT_LINK: Final = N_("This link was used already, or has expired. Ask the administrator for a new one.")
 TOO_SHORT: Final = N_("The password is too short: at least %(n)s characters are needed.")
+WEAK: Final = N_("This password is too easy to guess: use more different characters, and not the user name alone.")
 DIFFERENT: Final = N_("The two passwords are not the same.")
 
 
@@ -29,7 +28,7 @@ def add_routes(routes: APIRouter, parts: Parts) -> None:
 
 
 def _add_login(routes: APIRouter, parts: Parts) -> None:
-    account_viewer, same_origin = Depends(account_viewer_of(parts)), Depends(require_same_origin)
+    account_viewer, same_origin = Depends(account_viewer_of(parts)), Depends(parts.services.guard.check_origin)
     accounts = parts.services.accounts
 
     def login_page(request: Request, *, back: str, user: str = "", fault: str = "", status: int = 200) -> Response:
@@ -44,22 +43,22 @@ def _add_login(routes: APIRouter, parts: Parts) -> None:
         request: Request, user: Annotated[str, Form()], password: Annotated[str, Form()], back: Annotated[str, Form()] = "/"
     ) -> Response:
         try:
-            session = accounts.log_in(user, password)
+            session = accounts.log_in(user, password, address=request.client.host if request.client else "")
         except TooManyTries:
             return login_page(request, back=back, user=user, fault=WAIT, status=429)
         except Rejected:
             return login_page(request, back=back, user=user, fault=WRONG_LOGIN, status=401)
         response = RedirectResponse(safe_path(back), status_code=303)
-        response.set_cookie(SESSION_COOKIE, session, httponly=True, samesite="lax", secure=parts.services.is_https, path="/")
+        parts.services.guard.remember(response, session)
         return response
 
     @routes.post("/logout", dependencies=[same_origin])
     def log_out(request: Request) -> Response:
-        session = request.cookies.get(SESSION_COOKIE)
+        session = request.cookies.get(COOKIE)
         if session:
             accounts.log_out(session)
         response = RedirectResponse("/", status_code=303)
-        response.delete_cookie(SESSION_COOKIE, path="/")
+        parts.services.guard.forget(response)
         return response
 
     @routes.get("/account")
@@ -68,14 +67,14 @@ def _add_login(routes: APIRouter, parts: Parts) -> None:
 
 
 def _add_setup(routes: APIRouter, parts: Parts) -> None:
-    same_origin, accounts = Depends(require_same_origin), parts.services.accounts
+    same_origin, accounts = Depends(parts.services.guard.check_origin), parts.services.accounts
 
     def setup_page(request: Request, link: str, fault: str = "", status: int = 200) -> Response:
         try:
             user = accounts.link_user(link)
         except Rejected:
-            return answer(parts, request, "setup.html", {"user": "", "fault": SPENT_LINK, "least": LEAST_PASSWORD}, status=410)
-        response = answer(parts, request, "setup.html", {"user": user, "fault": fault, "least": LEAST_PASSWORD}, status=status)
+            return answer(parts, request, "setup.html", {"user": "", "fault": SPENT_LINK, "least": MIN_PASSWORD_LENGTH}, status=410)
+        response = answer(parts, request, "setup.html", {"user": user, "fault": fault, "least": MIN_PASSWORD_LENGTH}, status=status)
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
@@ -87,10 +86,10 @@ def _add_setup(routes: APIRouter, parts: Parts) -> None:
     def set_up(request: Request, link: str, password: Annotated[str, Form()], again: Annotated[str, Form()]) -> Response:
         if password != again:
             return setup_page(request, link, DIFFERENT, 422)
-        if len(password) < LEAST_PASSWORD:
+        if len(password) < MIN_PASSWORD_LENGTH:
             return setup_page(request, link, TOO_SHORT, 422)
         try:
             accounts.use_link(link, password)
         except Rejected:
-            return setup_page(request, link, SPENT_LINK, 422)
+            return setup_page(request, link, WEAK, 422)
         return RedirectResponse("/login?done=true", status_code=303)

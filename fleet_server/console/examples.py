@@ -4,8 +4,9 @@ from typing import Any
 
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.console import model, when, words
-from fleet_server.console.facts import Innovation, InnovationType, Position, Press
+from fleet_server.console.facts import Position, Press
 from fleet_server.presence.model import Segment, State
+from fleet_server.scoring.innovation import Innovation, TypeCount
 from fleet_server.scoring.model import innovation
 from fleet_server.uptime.model import Parts
 
@@ -26,7 +27,7 @@ def design(now_ms: int) -> dict[str, Any]:
         Segment(from_ms + index * when.DAY_MS // 12, from_ms + (index + 1) * when.DAY_MS // 12, state)
         for index, state in enumerate([State.WORKING, State.WORKING, *State, State.WORKING, State.FAILED, State.WORKING, State.WORKING])
     ]
-    types = [InnovationType("cctv", 4, 4, True), InnovationType("panic_button", 3, 3, True), InnovationType("street_light", 0, 4, False)]
+    types = (TypeCount("cctv", 4, 4), TypeCount("panic_button", 3, 3), TypeCount("street_light", 0, 4))
     rows = [_row(index, now_ms) for index in range(len(_ROWS))]
     return {
         "meanings": words.MEANINGS,
@@ -35,7 +36,7 @@ def design(now_ms: int) -> dict[str, Any]:
         "bars": model.bars(timeline, from_ms=from_ms, to_ms=now_ms),
         "ticks": model.ticks(from_ms=from_ms, to_ms=now_ms, offset_ms=when.OFFSET_MS, at_most=8),
         "presses": [_press(now_ms, is_drill=False), _press(now_ms, is_drill=True)],
-        "ladder": model.ladder(Innovation(types, innovation(2))),
+        "ladder": model.ladder(Innovation(types, innovation(2), is_demo=True)),
     }
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.presence.layers import LayerStatus
-from fleet_server.presence.model import Segment, State
-from fleet_server.scoring.model import Score
+from fleet_server.presence.model import State
+from fleet_server.uptime.model import Parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,29 +96,6 @@ class Press:
 
 
 @dataclass(frozen=True, slots=True)
-class InnovationType:
-    """One type of innovation that devices stand for."""
-
-    type: str
-    working: int
-    commissioned: int
-    counts: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Innovation:
-    """The proposed criterion 3: the types, how many count, and the points with their ruling."""
-
-    types: Sequence[InnovationType]
-    score: Score
-
-    @property
-    def count(self) -> int:
-        """How many types count now."""
-        return sum(type_.counts for type_ in self.types)
-
-
-@dataclass(frozen=True, slots=True)
 class Zone:
     """One protected area."""
 
@@ -154,4 +131,10 @@ class DemoAct:
     """It is broken now; the button mends it."""
 
 
-Timeline = Sequence[Segment]
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """How a position spent the commissioned part of one hour, or of what is past of it."""
+
+    from_ms: int
+    to_ms: int
+    parts: Parts

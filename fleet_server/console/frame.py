@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 from starlette.responses import HTMLResponse
 
+from fleet_server.access.guard import COOKIE
 from fleet_server.console import i18n, live
 from fleet_server.console.assets import Assets
 from fleet_server.console.facts import Viewer
@@ -17,7 +18,6 @@ from fleet_server.console.services import ConsoleServices
 from fleet_server.console.views import Views
 from fleet_server.problems import Unauthenticated
 
-SESSION_COOKIE: Final = "ssz_session"
 _LANGUAGE_S: Final = 31_536_000
 
 DEMO_VISITOR: Final = Viewer(name="demo", role="demo", unit_path="/", may_acknowledge=True, is_anonymous=True)
@@ -60,7 +60,7 @@ def account_viewer_of(parts: Parts) -> Callable[[Request], Viewer]:
     """Return the dependency that asks for a login."""
 
     def viewer(request: Request) -> Viewer:
-        session = request.cookies.get(SESSION_COOKIE, "")
+        session = request.cookies.get(COOKIE, "")
         found = parts.services.accounts.viewer(session) if session else None
         if found is None:
             raise Unauthenticated("log in first")
@@ -87,7 +87,11 @@ def any_viewer_of(parts: Parts) -> Callable[[Request], Viewer]:
 def answer(parts: Parts, request: Request, template: str, context: dict[str, Any], *, status: int = 200) -> Response:
     """Render a page in the visitor's language, and keep the language when the address asked for it."""
     language = language_of(request)
-    base = {"now_ms": parts.services.clock.now_ms(), "is_demo": parts.services.is_demo, "viewer": None}
+    base = {
+        "now_ms": parts.services.clock.now_ms(),
+        "is_demo": parts.services.is_demo,
+        "viewer": DEMO_VISITOR if parts.services.is_demo else None,
+    }
     response = HTMLResponse(parts.pages.render(template, language, base | frame_of(request) | context), status_code=status)
     if request.query_params.get("lang") == str(language):
         response.set_cookie(i18n.COOKIE, str(language), max_age=_LANGUAGE_S, samesite="lax", secure=parts.services.is_https, httponly=True)

@@ -8,9 +8,10 @@ from typing import Final
 
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.console.causes import Explanation, explain
-from fleet_server.console.facts import Innovation, Node, Position, Press
+from fleet_server.console.facts import Hour, Node, Position, Press
 from fleet_server.console.i18n import N_
 from fleet_server.presence.model import SEVERITY, Segment, State
+from fleet_server.scoring.innovation import Innovation
 from fleet_server.scoring.model import INNOVATION_SCORES
 from fleet_server.uptime.model import NOTHING, PART_NAMES, Measures, Parts, measures, percent, total
 
@@ -19,8 +20,11 @@ MAX_ROWS: Final = 200
 
 STRIP_WIDTH: Final = 1000
 """Width of a timeline in its own units."""
+STRIP_HEIGHT: Final = 44
 _LEAST_BAR: Final = 3
 """An outage is drawn at least this wide, so that a short one can be seen."""
+_GAPPED: Final = 60
+"""Fewer columns than this stand apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,23 +161,41 @@ def pooled(usage: Mapping[str, Parts]) -> UsageView:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One span on a timeline; `x` and `width` in units of `STRIP_WIDTH`."""
+    """One rectangle of a timeline, in units of `STRIP_WIDTH` and `STRIP_HEIGHT`, y downwards."""
 
+    state: State
     x: int
     width: int
-    segment: Segment
+    y: int = 0
+    height: int = STRIP_HEIGHT
 
 
 def bars(timeline: Sequence[Segment], *, from_ms: int, to_ms: int) -> list[Bar]:
     """Lay a timeline out; bars that need somebody come last and never vanish for being short."""
     span = max(1, to_ms - from_ms)
-    laid = []
+    laid: list[Bar] = []
     for segment in timeline:
         x = STRIP_WIDTH * (max(segment.start_ms, from_ms) - from_ms) // span
         end = -(-STRIP_WIDTH * (min(segment.end_ms, to_ms) - from_ms) // span)
         is_quiet = segment.state is State.WORKING
-        laid.append(Bar(x, max(end - x, 1 if is_quiet else _LEAST_BAR), segment))
-    return sorted(laid, key=lambda bar: SEVERITY[bar.segment.state])
+        laid.append(Bar(segment.state, x, max(end - x, 1 if is_quiet else _LEAST_BAR)))
+    return sorted(laid, key=lambda bar: SEVERITY[bar.state])
+
+
+def columns(hours: Sequence[Hour], *, from_ms: int, to_ms: int) -> list[Bar]:
+    """Lay hours out as columns, each filled with its shares, the worst on top and never invisible."""
+    span = max(1, to_ms - from_ms)
+    laid: list[Bar] = []
+    for hour in hours:
+        x = STRIP_WIDTH * (max(hour.from_ms, from_ms) - from_ms) // span
+        width = max(1, STRIP_WIDTH * (min(hour.to_ms, to_ms) - from_ms) // span - x - (1 if len(hours) < _GAPPED else 0))
+        top = 0
+        for state, ms in sorted(_by_state(hour.parts), key=lambda part: -SEVERITY[part[0]]):
+            if ms:
+                height = STRIP_HEIGHT - top if state is State.WORKING else max(_LEAST_BAR, STRIP_HEIGHT * ms // hour.parts.commissioned_ms)
+                laid.append(Bar(state, x, width, top, min(height, STRIP_HEIGHT - top)))
+                top = min(STRIP_HEIGHT, top + height)
+    return laid
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +246,11 @@ def next_step(innovation: Innovation) -> Sentence | None:
 def online(nodes: Sequence[Node]) -> int:
     """Count the nodes that are heard."""
     return sum(node.is_online for node in nodes)
+
+
+def by_urgency(presses: Sequence[Press]) -> list[Press]:
+    """Order what waits: real presses before tests, each the longest waiting first."""
+    return sorted(presses, key=lambda press: (press.is_drill, press.occurred_at_ms))
 
 
 def last_press(presses: Sequence[Press]) -> Press | None:

@@ -83,13 +83,14 @@ def _environment(language: Language, assets: Assets) -> Environment:
         return Markup('<time datetime="{}">{}</time>').format(when.iso(at_ms), text)
 
     def duration(ms: int) -> str:
-        return when.age(ms, say)
+        return when.duration(ms, say)
 
     environment.filters |= {
         "age": age,
         "moment": moment,
         "duration": duration,
         "clock": when.clock,
+        "day": lambda at_ms: when.day(at_ms, language),
         "date": lambda at_ms: when.date(at_ms, language),
         "say": in_words,
         "name": name,

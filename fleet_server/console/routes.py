@@ -6,11 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
+from fleet_server.access.guard import COOKIE
 from fleet_server.console import account, examples, live
 from fleet_server.console import assets as asset_files
 from fleet_server.console.facts import Viewer
-from fleet_server.console.frame import SESSION_COOKIE, Parts, answer, any_viewer_of, frame_of, language_of, parts_of, safe_path
-from fleet_server.console.security import ErrorPages, SecurityHeaders, require_same_origin
+from fleet_server.console.frame import DEMO_VISITOR, Parts, answer, any_viewer_of, frame_of, language_of, parts_of, safe_path
+from fleet_server.console.security import ErrorPages, SecurityHeaders
 from fleet_server.console.services import ConsoleServices
 from fleet_server.console.views import Shown
 from fleet_server.errors import NotFound
@@ -22,7 +23,13 @@ def install(app: FastAPI, services: ConsoleServices, *, tick_s: float = live.TIC
     app.include_router(_router(parts))
 
     def error_page(request: Request, status: int, detail: str) -> str:
-        context = {"now_ms": services.clock.now_ms(), "viewer": None, "is_demo": services.is_demo, "status": status, "detail": detail}
+        context = {
+            "now_ms": services.clock.now_ms(),
+            "viewer": DEMO_VISITOR if services.is_demo else None,
+            "is_demo": services.is_demo,
+            "status": status,
+            "detail": detail,
+        }
         return parts.pages.render("error.html", language_of(request), context | frame_of(request))
 
     app.add_middleware(ErrorPages, page=error_page)
@@ -87,7 +94,7 @@ def _add_feed(routes: APIRouter, parts: Parts) -> None:
             view=view,
             subject=subject,
             viewer=viewer,
-            session=request.cookies.get(SESSION_COOKIE, ""),
+            session=request.cookies.get(COOKIE, ""),
             language=language_of(request),
             after=int(last) if last.isascii() and last.isdigit() else after,
         )
@@ -96,7 +103,7 @@ def _add_feed(routes: APIRouter, parts: Parts) -> None:
 
 
 def _add_acts(routes: APIRouter, parts: Parts) -> None:
-    any_viewer, same_origin = Depends(any_viewer_of(parts)), Depends(require_same_origin)
+    any_viewer, same_origin = Depends(any_viewer_of(parts)), Depends(parts.services.guard.check_origin)
 
     @routes.post("/presses/{event_id}/acknowledge", dependencies=[same_origin])
     def acknowledge(request: Request, event_id: str, viewer: Annotated[Viewer, any_viewer], back: Annotated[str, Form()] = "/") -> Response:

@@ -6,14 +6,12 @@ Both are ASGI middleware of our own, because they must not touch streams: an eve
 import json
 from collections.abc import Callable
 from typing import Any, Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from fleet_server.errors import Forbidden
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
     (
@@ -125,22 +123,3 @@ def _detail(body: bytes) -> str:
         return ""
     detail = problem.get("detail", "") if isinstance(problem, dict) else ""
     return detail if isinstance(detail, str) else ""
-
-
-def require_same_origin(request: Request) -> None:
-    """Refuse an act that another site's page asks for in the name of this browser.
-
-    Source: OWASP Cross-Site Request Forgery Prevention, "Fetch Metadata headers" with "Verifying origin" as fallback; the
-    session cookie is SameSite=Lax besides.
-
-    Raises:
-        Forbidden: the request comes from elsewhere.
-    """
-    site = request.headers.get("sec-fetch-site")
-    if site is not None:
-        is_ours = site in ("same-origin", "none")
-    else:
-        origin = request.headers.get("origin")
-        is_ours = origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
-    if not is_ours:
-        raise Forbidden("this act was asked for by another site")

@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fleet_server.access.guard import Guard
 from fleet_server.clock import Clock
-from fleet_server.console.facts import DemoAct, Innovation, Node, Position, PositionDetail, Press, Timeline, Viewer, Zone
+from fleet_server.console.facts import DemoAct, Hour, Node, Position, PositionDetail, Press, Viewer, Zone
+from fleet_server.presence.model import Segment
+from fleet_server.scoring.innovation import Innovation
 from fleet_server.storage.changes import Change
 from fleet_server.uptime.model import Parts
 
@@ -33,8 +36,12 @@ class Fleet(Protocol):
         """Return how each position spent its commissioned part of the span, judged by its worst function at each instant."""
         ...
 
-    def timeline(self, code: str, *, from_ms: int, to_ms: int) -> Timeline:
-        """Return the states of the position over the span, ascending; time before commissioning is left out."""
+    def segments(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Segment]:
+        """Return the states of the position over a span of a few hours, ascending; time before commissioning is left out."""
+        ...
+
+    def hours(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Hour]:
+        """Return the hours of the position over a longer span, ascending; those before commissioning are left out."""
         ...
 
     def nodes(self, unit_path: str) -> Sequence[Node]:
@@ -69,11 +76,12 @@ class Accounts(Protocol):
         """Return whose session this is, None when it has ended or never was."""
         ...
 
-    def log_in(self, user: str, password: str) -> str:
-        """Return a new session.
+    def log_in(self, user: str, password: str, *, address: str) -> str:
+        """Return a new session; `address` is where the try comes from.
 
         Raises:
-            Rejected: user or password is wrong, or the account is disabled or resting after wrong tries.
+            Rejected: user or password is wrong, or the account is closed.
+            TooManyTries: wait before trying again.
         """
         ...
 
@@ -138,6 +146,7 @@ class ConsoleServices:
     fleet: Fleet
     presses: Presses
     accounts: Accounts
+    guard: Guard
     changes: Changes
     clock: Clock
     demo: DemoControl | None = None

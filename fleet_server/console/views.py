@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleet_server.console import model, when, words
-from fleet_server.console.facts import DemoAct, Innovation, Position, Press, Viewer
+from fleet_server.console.facts import DemoAct, Position, Press, Viewer
 from fleet_server.console.i18n import N_, Language
 from fleet_server.console.model import Sentence
 from fleet_server.console.services import ConsoleServices
+from fleet_server.scoring.innovation import Innovation
 from fleet_server.uptime.model import Parts
 
 USAGE_SPAN_MS: Final = when.DAY_MS
@@ -74,7 +75,7 @@ class Views:
         listed = model.shown(everything)
         usage = services.fleet.usage([position.code for position in listed], from_ms=now_ms - USAGE_SPAN_MS, to_ms=now_ms)
         groups = model.groups([model.row(position, usage.get(position.code)) for position in listed])
-        waiting = services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True)
+        waiting = model.by_urgency(services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True))
         recent = services.presses.presses(viewer.unit_path, limit=RECENT_PRESSES)
         nodes = services.fleet.nodes(viewer.unit_path)
         innovation = services.fleet.innovation(viewer.unit_path)
@@ -85,6 +86,7 @@ class Views:
             "listed": len(listed),
             "total": len(everything),
             "usage": model.pooled(usage),
+            "longest_ms": max((parts.commissioned_ms for parts in usage.values()), default=0),
             "observed_at_ms": max((p.observed_at_ms for p in everything if p.observed_at_ms is not None), default=None),
             "nodes": nodes,
             "online": model.online(nodes),
@@ -116,21 +118,25 @@ class Views:
         span = span if span in SPANS_MS else _natural_span(detail.position, now_ms)
         from_ms = now_ms - SPANS_MS[span]
         usage = services.fleet.usage([code], from_ms=from_ms, to_ms=now_ms)
-        timeline = services.fleet.timeline(code, from_ms=from_ms, to_ms=now_ms)
         context = self._base(viewer) | {
             "detail": detail,
             "row": model.row(detail.position, usage.get(code, Parts())),
             "span": span,
             "spans": tuple(SPANS_MS),
             "from_ms": from_ms,
-            "timeline": timeline,
-            "bars": model.bars(timeline, from_ms=from_ms, to_ms=now_ms),
+            "bars": self._bars(code, from_ms, now_ms),
             "ticks": model.ticks(from_ms=from_ms, to_ms=now_ms, offset_ms=when.OFFSET_MS, at_most=6),
         }
         return Shown("position.html", context, [Piece("position", "live/position.html")], [detail.position])
 
+    def _bars(self, code: str, from_ms: int, to_ms: int) -> list[model.Bar]:
+        """Draw a short span exactly, a longer one hour by hour."""
+        if to_ms - from_ms <= when.HOUR_MS:
+            return model.bars(self._services.fleet.segments(code, from_ms=from_ms, to_ms=to_ms), from_ms=from_ms, to_ms=to_ms)
+        return model.columns(self._services.fleet.hours(code, from_ms=from_ms, to_ms=to_ms), from_ms=from_ms, to_ms=to_ms)
+
     def _presses(self, viewer: Viewer, _subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
-        waiting = self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True)
+        waiting = model.by_urgency(self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True))
         answered = self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=False)
         context = self._base(viewer) | {"open_presses": waiting, "recent_presses": answered}
         pieces = [Piece("presses", "live/presses.html"), Piece("answered", "live/answered.html")]

@@ -80,6 +80,30 @@ def age(age_ms: int, translate: Callable[[str], str]) -> str:
     return translate(AGE_FORMATS[shape]) % numbers
 
 
+DURATION_FORMATS: Final = {
+    "s": N_("%(s)s s"),
+    "ms": N_("%(m)s min %(s)s s"),
+    "m": N_("%(m)s min"),
+    "h": N_("%(h)s h %(m)s min"),
+    "d": N_("%(d)s d %(h)s h"),
+}
+
+
+def duration(ms: int, translate: Callable[[str], str]) -> str:
+    """Return a length of time in words; unlike an age it does not tick, so minutes keep their seconds."""
+    shape, numbers = age_parts(ms)
+    seconds = max(0, ms) // 1000 % 60
+    if shape == "m" and seconds:
+        shape, numbers = "ms", numbers | {"s": seconds}
+    return translate(DURATION_FORMATS[shape]) % numbers
+
+
+def day(at_ms: int, language: Language) -> str:
+    """Return the day without its year, `24 พ.ย.`."""
+    when = bangkok(at_ms)
+    return f"{when.day} {_MONTHS[language][when.month - 1]}"
+
+
 def start_of_day_ms(at_ms: int) -> int:
     """Return midnight in Bangkok of the day of the instant."""
     return int(bangkok(at_ms).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)

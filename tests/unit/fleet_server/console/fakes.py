@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 from firmware_agent.contract.vocabulary import Function, Kind
+from fleet_server.access.guard import Guard
+from fleet_server.access.service import Access
 from fleet_server.console.facts import (
     DemoAct,
     FunctionNow,
-    Innovation,
-    InnovationType,
+    Hour,
     Node,
     Position,
     PositionDetail,
     Press,
-    Timeline,
     Viewer,
     Zone,
 )
@@ -23,6 +24,7 @@ from fleet_server.errors import NotFound, Rejected
 from fleet_server.presence.layers import Layer, LayerStatus
 from fleet_server.presence.model import Segment, State
 from fleet_server.problems import Unauthenticated
+from fleet_server.scoring.innovation import Innovation, TypeCount
 from fleet_server.scoring.model import innovation
 from fleet_server.storage.changes import Change
 from fleet_server.uptime.model import Parts
@@ -112,6 +114,7 @@ class FakeWorld:
             fleet=self,
             presses=self,
             accounts=self,
+            guard=Guard(cast(Access, None)),
             changes=self,
             clock=self.clock,
             demo=FakeDemo(self) if has_panel else None,
@@ -188,11 +191,23 @@ class FakeWorld:
     def usage(self, codes: Sequence[str], *, from_ms: int, to_ms: int) -> Mapping[str, Parts]:
         return {code: self.parts[code] for code in codes}
 
-    def timeline(self, code: str, *, from_ms: int, to_ms: int) -> Timeline:
+    def segments(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Segment]:
         began_ms = max(from_ms, self.by_code[code].commissioned_at_ms or from_ms)
         cuts = [began_ms, began_ms + 60_000, to_ms - 600_000, to_ms - 480_000, to_ms]
         states = [State.UNKNOWN, State.WORKING, State.FAILED, self.by_code[code].state]
         return [Segment(begin, end, state) for begin, end, state in zip(cuts, cuts[1:], states, strict=False)]
+
+    def hours(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Hour]:
+        hour_ms = 3_600_000
+        first_ms = to_ms - to_ms % hour_ms - 20 * hour_ms
+        return [
+            Hour(
+                at,
+                min(to_ms, at + hour_ms),
+                Parts(working_ms=3_000_000, failed_ms=600_000 if index % 7 == 3 else 0, unknown_ms=index * 9_000),
+            )
+            for index, at in enumerate(range(first_ms, to_ms, hour_ms))
+        ]
 
     def nodes(self, unit_path: str) -> Sequence[Node]:
         return self.node_list
@@ -202,8 +217,8 @@ class FakeWorld:
         for name, kind in _TYPES:
             states = [position.state for position in self.by_code.values() if position.kind is kind]
             working = sum(state is State.WORKING for state in states)
-            types.append(InnovationType(name, working, len(states), working > 0))
-        return Innovation(types, innovation(sum(type_.counts for type_ in types)))
+            types.append(TypeCount(name, working, len(states)))
+        return Innovation(tuple(types), innovation(sum(type_.counts for type_ in types)), is_demo=True)
 
     # Presses
 
@@ -224,7 +239,7 @@ class FakeWorld:
     def viewer(self, session: str) -> Viewer | None:
         return self.sessions.get(session)
 
-    def log_in(self, user: str, password: str) -> str:
+    def log_in(self, user: str, password: str, *, address: str) -> str:
         if (user, password) != ("somchai", PASSWORD):
             raise Unauthenticated("user or password is wrong")
         return SESSION
