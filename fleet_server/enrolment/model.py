@@ -103,6 +103,8 @@ class Enrolment:
     """What is known of a node's trust."""
 
     node_id: NodeId
+    serial: str
+    """On the label; the claim code is bound to it, the certificate names it."""
     unit_path: str
     state: State
     previous_state: State | None = None

@@ -32,7 +32,7 @@ class Claim:
 
 
 class EnrolmentService:
-    """Enrolment of nodes. Methods block, but for `simpleenroll`."""
+    """Enrolment of nodes, which are named by id or serial. Methods block, but for `simpleenroll`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class EnrolmentService:
             database, nodes, signer, clock=clock, claim_key=claim_key, refusal_s=refusal_s, pending_retry_s=pending_retry_s
         )
 
-    def register(self, node_id: NodeId, *, actor: str, scope: Scope, approve: bool = False) -> Claim:
+    def register(self, name: str, *, actor: str, scope: Scope, approve: bool = False) -> Claim:
         """Make the first claim code of a node; with `approve` its first request gets a certificate at once.
 
         Raises:
@@ -76,10 +76,10 @@ class EnrolmentService:
             Conflict: it has a code already.
             Rejected: its serial cannot stand in a certificate.
         """
-        node = self._nodes.node(node_id, scope)
+        node = self._nodes.node(name, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
-            if store.find(connection, node_id) is not None:
+            if store.find(connection, node.id) is not None:
                 raise Conflict(f"The node {node.serial} has a claim code already. Have a new one made instead (reissue).")
             enrolment = self._first(node, code, now_ms)
             store.add(connection, enrolment)
@@ -88,21 +88,21 @@ class EnrolmentService:
                 enrolment = trail.move(connection, node, enrolment, Act.APPROVE, actor=actor, at_ms=now_ms)
         return _claim(node, code, enrolment)
 
-    def approve(self, node_id: NodeId, *, actor: str, scope: Scope) -> Enrolment:
+    def approve(self, name: str, *, actor: str, scope: Scope) -> Enrolment:
         """Vouch for a node. Doing so twice is the same as once.
 
         Raises:
             NotFound: no such node within `scope`, or it has no claim code.
             Conflict: it is suspended, revoked or the like.
         """
-        node = self._nodes.node(node_id, scope)
+        node = self._nodes.node(name, scope)
         with self._db.write() as connection:
-            enrolment = _known(store.find(connection, node_id, for_update=True), node)
+            enrolment = _known(store.find(connection, node.id, for_update=True), node)
             if enrolment.state in (State.CLAIMED, State.PROVISIONED, State.COMMISSIONED):
                 return enrolment
             return trail.move(connection, node, enrolment, Act.APPROVE, actor=actor, at_ms=self._clock.now_ms())
 
-    def reissue_claim(self, node_id: NodeId, *, actor: str, scope: Scope, approve: bool = False) -> Claim:
+    def reissue_claim(self, name: str, *, actor: str, scope: Scope, approve: bool = False) -> Claim:
         """Make a new code in place of the old one: lost label, locked, expired, or hardware that lost its key.
 
         A node that has a certificate begins a new generation: it needs a new key, and its old certificates count as
@@ -112,10 +112,10 @@ class EnrolmentService:
             NotFound: no such node within `scope`.
             Conflict: it is suspended, quarantined or retired.
         """
-        node = self._nodes.node(node_id, scope)
+        node = self._nodes.node(name, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
-            enrolment = _known(store.find(connection, node_id, for_update=True), node)
+            enrolment = _known(store.find(connection, node.id, for_update=True), node)
             is_unissued = enrolment.state in (State.MANUFACTURED, State.CLAIMED, State.PENDING)
             act = Act.REISSUE if is_unissued else Act.RECLAIM
             fresh = replace(
@@ -125,7 +125,7 @@ class EnrolmentService:
                 version=enrolment.version,
             )
             enrolment = trail.move(connection, node, fresh, act, actor=actor, at_ms=now_ms)
-            store.supersede(connection, node_id, at_ms=now_ms)
+            store.supersede(connection, node.id, at_ms=now_ms)
             if approve:
                 enrolment = trail.move(connection, node, enrolment, Act.APPROVE, actor=actor, at_ms=now_ms)
         return _claim(node, code, enrolment)
@@ -145,30 +145,30 @@ class EnrolmentService:
         """
         return await self._admission.answer(login, applicant, peer=peer)
 
-    def enrolment(self, node_id: NodeId, *, scope: Scope) -> Enrolment:
+    def enrolment(self, name: str, *, scope: Scope) -> Enrolment:
         """Return how far a node is trusted.
 
         Raises:
             NotFound: no such node within `scope`, or it has no claim code.
         """
-        node = self._nodes.node(node_id, scope)
+        node = self._nodes.node(name, scope)
         with self._db.read() as connection:
-            return _known(store.find(connection, node_id), node)
+            return _known(store.find(connection, node.id), node)
 
     def enrolments(self, *, scope: Scope, state: State | None = None, after: str = "", limit: int = 100) -> list[Enrolment]:
-        """Return enrolments within `scope`, ordered by node id, from beyond the node `after`."""
+        """Return enrolments within `scope`, ordered by serial, from beyond the serial `after`."""
         with self._db.read() as connection:
             return store.within(connection, scope.unit_path, state=state, after=after, limit=limit)
 
-    def certificates(self, node_id: NodeId, *, scope: Scope) -> list[Certificate]:
+    def certificates(self, name: str, *, scope: Scope) -> list[Certificate]:
         """Return all certificates of a node, newest first.
 
         Raises:
             NotFound: no such node within `scope`.
         """
-        self._nodes.node(node_id, scope)
+        node = self._nodes.node(name, scope)
         with self._db.read() as connection:
-            return store.certificates(connection, node_id)
+            return store.certificates(connection, node.id)
 
     @property
     def refusals(self) -> Mapping[Cause, int]:
@@ -182,6 +182,7 @@ class EnrolmentService:
             raise Rejected(str(error)) from error
         return Enrolment(
             node_id=node.id,
+            serial=node.serial,
             unit_path=node.unit_path,
             state=State.MANUFACTURED,
             claim_digest=claims.claim_digest(self._claim_key, node.serial, code),

@@ -14,6 +14,7 @@ enrolment = Table(
     "enrolment",
     metadata,
     Column("node_id", String(36), primary_key=True),
+    Column("serial", String(64), nullable=False, unique=True),
     Column("unit_path", String(200), nullable=False, index=True),
     Column("state", String(16), nullable=False),
     Column("previous_state", String(16)),
@@ -60,11 +61,11 @@ def find(connection: Connection, node: NodeId, *, for_update: bool = False) -> E
 
 
 def within(connection: Connection, unit_path: str, *, state: State | None, after: str, limit: int) -> list[Enrolment]:
-    """Return enrolments of the units below `unit_path`, by node id, from beyond the node `after`."""
-    query = select(enrolment).where(enrolment.c.unit_path.startswith(unit_path, autoescape=True), enrolment.c.node_id > after)
+    """Return enrolments of the units below `unit_path`, by serial, from beyond the serial `after`."""
+    query = select(enrolment).where(enrolment.c.unit_path.startswith(unit_path, autoescape=True), enrolment.c.serial > after)
     if state is not None:
         query = query.where(enrolment.c.state == state)
-    return [_enrolment(row) for row in connection.execute(query.order_by(enrolment.c.node_id).limit(limit))]
+    return [_enrolment(row) for row in connection.execute(query.order_by(enrolment.c.serial).limit(limit))]
 
 
 def add(connection: Connection, value: Enrolment) -> None:

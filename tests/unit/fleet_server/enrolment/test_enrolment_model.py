@@ -14,7 +14,9 @@ from fleet_server.errors import Conflict
 NODE = NodeId("b57e43d8-ab35-48c6-8a6b-d3371faa0fed")
 OTHER = NodeId("00000000-ab35-48c6-8a6b-d3371faa0fed")
 KEY, OTHER_KEY = "aa" * 32, "bb" * 32
-HERE = Enrolment(node_id=NODE, unit_path="/a/", state=State.CLAIMED, claim_digest=b"d" * 32, claim_expires_at_ms=1_000, changed_at_ms=0)
+HERE = Enrolment(
+    node_id=NODE, serial="SSZ-1", unit_path="/a/", state=State.CLAIMED, claim_digest=b"d" * 32, claim_expires_at_ms=1_000, changed_at_ms=0
+)
 
 
 def answer(
