@@ -17,7 +17,9 @@ STATE_NUMBER: Final = MappingProxyType(
 """Field `state`; dashboards map the numbers back to words."""
 
 _METRICS: Final = {kind: frozenset(names) for kind, names in METRICS.items()}
-_TAG: Final = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ ", "\t": r"\ "})
+_TAG: Final = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\ ", "\r": r"\ ", "\t": r"\ ", "\\": "/"})
+"""A backslash cannot be told apart from an escape in every place of a tag, so a name that has one is written with a slash."""
+
 _TEXT: Final = str.maketrans({'"': r"\"", "\\": r"\\", "\n": " ", "\r": " "})
 
 
@@ -28,8 +30,7 @@ def station_of(unit_path: str) -> str:
 
 def series(measurement: str, tags: Mapping[str, str]) -> bytes:
     """Return the escaped beginning of a line, with a space at its end. Tags that are empty are left out."""
-    # A backslash at the end of a value would escape the separator after it.
-    parts = [f"{key}={value.translate(_TAG).rstrip(chr(92))}" for key, value in sorted(tags.items()) if value.rstrip("\\")]
+    parts = [f"{key}={value.translate(_TAG)}" for key, value in sorted(tags.items()) if value]
     return ",".join((measurement, *parts)).encode("utf-8", "replace") + b" "
 
 

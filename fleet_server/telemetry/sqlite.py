@@ -152,7 +152,7 @@ def parse(written: bytes) -> tuple[bytes, int, dict[str, Value]]:
     Raises:
         ValueError: it is no line protocol, or has no time.
     """
-    head, rest = _split(written, b" ")
+    head, rest = _split(written, b" ", has_quotes=False)
     body, _, time = rest.rpartition(b" ")
     if not body or not time.isdigit():
         raise ValueError(f"unable to parse {written[:120]!r}")
@@ -168,11 +168,11 @@ def parse(written: bytes) -> tuple[bytes, int, dict[str, Value]]:
 
 def parse_series(head: bytes) -> tuple[str, dict[str, str]]:
     """Return measurement and tags of the head of a line."""
-    measurement, rest = _split(head, b",")
+    measurement, rest = _split(head, b",", has_quotes=False)
     tags: dict[str, str] = {}
     while rest:
-        item, rest = _split(rest, b",")
-        key, value = _split(item, b"=")
+        item, rest = _split(rest, b",", has_quotes=False)
+        key, value = _split(item, b"=", has_quotes=False)
         tags[key.decode()] = "".join(_unescaped(value.decode()))
     return measurement.decode(), tags
 
@@ -184,15 +184,15 @@ def _unescaped(value: str) -> Iterable[str]:
         yield following if following in (",", "=", " ") and following else character + following
 
 
-def _split(written: bytes, separator: bytes) -> tuple[bytes, bytes]:
-    """Split at the first separator that is neither escaped nor inside quotes."""
+def _split(written: bytes, separator: bytes, *, has_quotes: bool = True) -> tuple[bytes, bytes]:
+    """Split at the first separator that is neither escaped nor, where quotes mean something, inside them."""
     position, is_quoted = 0, False
     while position < len(written):
         byte = written[position : position + 1]
         if byte == b"\\":
             position += 2
             continue
-        if byte == b'"':
+        if byte == b'"' and has_quotes:
             is_quoted = not is_quoted
         elif byte == separator and not is_quoted:
             return written[:position], written[position + 1 :]

@@ -1,0 +1,93 @@
+"""Which lines a row of the journal gives."""
+
+from typing import Any
+
+from firmware_agent.contract.ids import BootId, NodeId
+from firmware_agent.contract.messages import Health
+from firmware_agent.contract.vocabulary import ClockQuality
+from fleet_server.ingest.model import Entry, Lane, Row
+from fleet_server.telemetry.derived import HOUR_MS, Derived, Deriver
+from fleet_server.telemetry.promise import Bucket
+from tests.unit.fleet_server.telemetry.fleet import BOOT, NODE, NOW, clock, directory, evidence, heartbeat, press
+
+
+def row(entry: Entry) -> Row:
+    return Row(
+        1, entry.received_at_ms, entry.node, entry.lane, entry.topic, entry.stream, entry.seq, entry.at_ms, entry.boot, entry.payload
+    )
+
+
+def derive(*entries: Entry, offset_ms: int | None = None) -> Derived:
+    def offset_of(node: NodeId, boot: BootId) -> int | None:
+        assert (node, boot) == (NODE, BOOT)
+        return offset_ms
+
+    return Deriver(directory(), offset_of).derive([row(entry) for entry in entries])
+
+
+def hot(derived: Derived) -> list[str]:
+    return [line.decode() for line in derived.lines.get(Bucket.HOT, [])]
+
+
+def test_heartbeat_gives_a_line_of_each_position_and_one_of_the_node() -> None:
+    lines = hot(derive(heartbeat(7, at_ms=NOW)))
+    assert lines == [
+        f"heartbeat,kind=camera,position=CAM-A,station=lumpini,zone=LMP fps=15.0,rtt_ms=2.0,seq=7i,late=false {NOW - 100}",
+        f"node_health,node={NODE},station=lumpini cpu_percent=3.0,outbox_heartbeats=2i,outbox_events=0i {NOW}",
+    ]
+
+
+def test_replay_is_marked_late_and_its_hours_with_it() -> None:
+    at_ms = NOW // HOUR_MS * HOUR_MS - 10_000
+    derived = derive(heartbeat(7, at_ms=at_ms, lane=Lane.REPLAY, received_at_ms=NOW + 90_000_000))
+    assert "late=true" in hot(derived)[0]
+    hour_ms = at_ms // HOUR_MS * HOUR_MS
+    assert derived.late_hours == {("id-CAM-A", hour_ms), ("id-CAM-A", hour_ms + HOUR_MS)}
+
+
+def test_live_heartbeat_older_than_its_ttl_is_late() -> None:
+    derived = derive(heartbeat(7, at_ms=NOW, received_at_ms=NOW + 31_000))
+    assert "late=true" in hot(derived)[0]
+    assert derived.late_hours
+
+
+def test_live_heartbeat_without_a_clock_is_dated_by_its_receipt() -> None:
+    entry = heartbeat(7, at_ms=1000, received_at_ms=NOW, clock=clock(1000, ClockQuality.NONE, mono_ms=5), evidence=[evidence(900)])
+    assert hot(derive(entry))[0].endswith(f" {NOW - 100}")
+
+
+def test_boot_whose_offset_is_known_is_dated_by_it() -> None:
+    unknown: dict[str, Any] = {"clock": clock(1000, ClockQuality.NONE, mono_ms=500), "evidence": [evidence(900)]}
+    entry = heartbeat(7, at_ms=1000, lane=Lane.REPLAY, received_at_ms=NOW, **unknown)
+    assert hot(derive(entry, offset_ms=NOW - 60_000))[0].endswith(f" {NOW - 60_000 + 500 - 100}")
+
+
+def test_replay_that_nothing_dates_gives_nothing_and_is_counted() -> None:
+    entry = heartbeat(7, at_ms=1000, lane=Lane.REPLAY, received_at_ms=NOW, clock=clock(1000, ClockQuality.NONE, mono_ms=5))
+    derived = derive(entry)
+    assert (derived.lines, derived.undated) == ({}, 1)
+
+
+def test_evidence_of_an_unknown_channel_is_counted_and_the_rest_is_used() -> None:
+    derived = derive(heartbeat(7, at_ms=NOW, evidence=[evidence(NOW, "cam-9"), evidence(NOW)], health=Health()))
+    assert derived.homeless == 1
+    assert len(hot(derived)) == 2
+
+
+def test_press_gives_an_event_with_its_times() -> None:
+    (line,) = derive(press(3, at_ms=NOW, is_drill=True)).lines[Bucket.EVENTS]
+    assert line.decode() == (
+        "event,kind=panic_button,position=BTN-1,station=lumpini,type=press "
+        f'event_id="{NODE}:6f1c2a9b0d3e4f58:3",drill=true,late=false,node_ms=4i,link_ms=46i {NOW}'
+    )
+
+
+def test_press_that_nothing_dates_is_shown_by_its_receipt() -> None:
+    entry = press(3, at_ms=1000, lane=Lane.REPLAY, received_at_ms=NOW, clock=clock(1004, ClockQuality.NONE, mono_ms=5))
+    (line,) = derive(entry).lines[Bucket.EVENTS]
+    assert line.decode().endswith(f"late=true,node_ms=4i {NOW}")
+
+
+def test_row_that_cannot_be_read_any_more_is_passed_by() -> None:
+    derived = derive(heartbeat(7)._replace(payload=b"{}"), heartbeat(8))
+    assert len(hot(derived)) == 2
