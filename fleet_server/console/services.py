@@ -65,6 +65,8 @@ class Presses(Protocol):
 
         Raises:
             NotFound: no such press that the viewer may see.
+            Conflict: somebody else has it.
+            Forbidden: the role may not.
         """
         ...
 
