@@ -1,68 +1,27 @@
 """The enrolment listener, over real TLS, as `fleet serve` runs it."""
 
+import shutil
 import socket
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import uvicorn
 
-from firmware_agent.contract.ids import new_node_id
-from fleet_server.access.model import Scope
 from fleet_server.clock import SystemClock
 from fleet_server.enrolment.est_app import est_app
-from fleet_server.enrolment.service import Claim, EnrolmentService
-from fleet_server.errors import NotFound
-from fleet_server.registry.model import NodeRef
+from fleet_server.enrolment.service import EnrolmentService
 from fleet_server.storage import Database
 from provisioning.ca import create_pki, issue_server_certificate
 from provisioning.pki import Pki
 from provisioning.profile import ProfileName
 from provisioning.signer import FileSigner
-
-Run = Callable[..., "subprocess.CompletedProcess[bytes]"]
-
-
-@dataclass
-class Nodes:
-    """A registry of nodes in memory."""
-
-    nodes: list[NodeRef] = field(default_factory=list)
-
-    def node(self, name: str, scope: Scope) -> NodeRef:
-        for node in self.nodes:
-            if name in (node.id, node.serial) and scope.contains(node.unit_path):
-                return node
-        raise NotFound(f"There is no node {name}.")
-
-
-@dataclass(frozen=True)
-class EstServer:
-    """A running listener, and what tests do to its fleet."""
-
-    url: str
-    pki: Pki
-    service: EnrolmentService
-    nodes: Nodes
-
-    @property
-    def ca_file(self) -> Path:
-        return self.pki.folder / "trust" / "servers.pem"
-
-    @property
-    def root_file(self) -> Path:
-        return self.pki.folder / "root.pem"
-
-    def add(self, serial: str, *, approve: bool = True) -> Claim:
-        """Add a node to the registry and make its claim code."""
-        node = NodeRef(new_node_id(), serial, "/bpp/n1/lumpini/")
-        self.nodes.nodes.append(node)
-        return self.service.register(node.id, actor="somchai", scope=Scope.ALL, approve=approve)
+from tests.integration.est.listener import EstServer, Nodes, Run
+from tests.servers.not_run import not_run
 
 
 @pytest.fixture(scope="session")
@@ -70,7 +29,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return create_pki(tmp_path_factory.mktemp("est") / "pki", "สถานีตำรวจนครบาลลุมพินี", local_root=True)
 
 
-@pytest.fixture(scope="session", params=["sqlite"])
+@pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     database = Database(f"sqlite:///{tmp_path_factory.mktemp('est')}/fleet.db")
     database.create_all()
@@ -113,6 +72,17 @@ def run(tmp_path: Path) -> Run:
         return done
 
     return start
+
+
+@pytest.fixture(scope="session")
+def strongswan(pytestconfig: pytest.Config) -> str:
+    """The program `pki` of strongSwan, with ECDSA."""
+    if shutil.which("pki") is None:
+        not_run(pytestconfig, "strongSwan", "install strongswan-pki and libstrongswan-standard-plugins")
+    command = ["pki", "--gen", "--type", "ecdsa", "--size", "256"]
+    if subprocess.run(command, capture_output=True, check=False, timeout=60).returncode != 0:
+        not_run(pytestconfig, "strongSwan", "its pki knows no ECDSA: install libstrongswan-standard-plugins")
+    return "pki"
 
 
 def _wait_until(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:

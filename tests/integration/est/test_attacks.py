@@ -3,7 +3,6 @@
 import base64
 import ssl
 from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -17,14 +16,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet_server.access.model import Scope
+from fleet_server.enrolment.service import Claim
 from provisioning import claims, est
 from provisioning.profile import ProfileName
+from tests.integration.est.listener import EstServer
 
 ENROL = "/.well-known/est/simpleenroll"
 
 
 @pytest.fixture(scope="module")
-def http(est_server: Any) -> Iterator[httpx.Client]:
+def http(est_server: EstServer) -> Iterator[httpx.Client]:
     context = ssl.create_default_context(cafile=str(est_server.root_file))
     with httpx.Client(base_url=est_server.url, verify=context, timeout=30) as client:
         yield client
@@ -54,7 +55,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
         ("GREED-USE", x509.KeyUsage(True, True, True, True, True, True, True, False, False)),
     ],
 )
-def test_a_greedy_request_gets_the_profile(est_server: Any, http: httpx.Client, serial: str, extension: x509.ExtensionType) -> None:
+def test_a_greedy_request_gets_the_profile(est_server: EstServer, http: httpx.Client, serial: str, extension: x509.ExtensionType) -> None:
     claim, key = est_server.add(serial), new_key()
     body = request_for(key, extension, cn="00000000-0000-4000-8000-000000000000")
     answer = http.post(ENROL, content=body, auth=(serial, claim.code))
@@ -68,7 +69,7 @@ def test_a_greedy_request_gets_the_profile(est_server: Any, http: httpx.Client, 
     assert certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value == claim.node_id
 
 
-def shape(certificate: x509.Certificate, claim: Any) -> str:
+def shape(certificate: x509.Certificate, claim: Claim) -> str:
     """Everything of a certificate but key, serials and times."""
     kinds = (x509.SubjectKeyIdentifier,)
     extensions = [
@@ -91,7 +92,9 @@ def shape(certificate: x509.Certificate, claim: Any) -> str:
         (request_for(ec.generate_private_key(ec.SECP521R1())), 400, "P-256"),
     ],
 )
-def test_a_bad_request_is_told_so_and_burns_no_code(est_server: Any, http: httpx.Client, body: bytes, status: int, sentence: str) -> None:
+def test_a_bad_request_is_told_so_and_burns_no_code(
+    est_server: EstServer, http: httpx.Client, body: bytes, status: int, sentence: str
+) -> None:
     serial = f"BAD-{abs(hash(body)) % 10**9}"
     claim = est_server.add(serial)
     answer = http.post(ENROL, content=body, auth=(serial, claim.code))
@@ -100,7 +103,7 @@ def test_a_bad_request_is_told_so_and_burns_no_code(est_server: Any, http: httpx
     assert http.post(ENROL, content=request_for(new_key()), auth=(serial, claim.code)).status_code == 200
 
 
-def test_a_stream_without_length_is_cut_off(est_server: Any, http: httpx.Client) -> None:
+def test_a_stream_without_length_is_cut_off(est_server: EstServer, http: httpx.Client) -> None:
     claim = est_server.add("STREAM-1")
     answer = http.post(ENROL, content=(b"A" * 1000 for _ in range(100)), auth=("STREAM-1", claim.code))
     assert answer.status_code == 413
@@ -109,7 +112,7 @@ def test_a_stream_without_length_is_cut_off(est_server: Any, http: httpx.Client)
 # Who has not the right code
 
 
-def test_wrong_used_expired_locked_and_unknown_look_the_same(est_server: Any, http: httpx.Client) -> None:
+def test_wrong_used_expired_locked_and_unknown_look_the_same(est_server: EstServer, http: httpx.Client) -> None:
     wrong_code = claims.format_claim(claims.new_claim())
     used, locked, wrong = est_server.add("SAME-USED"), est_server.add("SAME-LOCKED"), est_server.add("SAME-WRONG")
     assert http.post(ENROL, content=request_for(new_key()), auth=("SAME-USED", used.code)).status_code == 200
@@ -137,7 +140,7 @@ def test_wrong_used_expired_locked_and_unknown_look_the_same(est_server: Any, ht
     assert dict(headers)["content-length"] == "0"
 
 
-def test_somebody_else_s_key_is_refused_by_name(est_server: Any, http: httpx.Client) -> None:
+def test_somebody_else_s_key_is_refused_by_name(est_server: EstServer, http: httpx.Client) -> None:
     key, first, second = new_key(), est_server.add("TWIN-1"), est_server.add("TWIN-2")
     assert http.post(ENROL, content=request_for(key), auth=("TWIN-1", first.code)).status_code == 200
     answer = http.post(ENROL, content=request_for(key), auth=("TWIN-2", second.code))
@@ -152,7 +155,7 @@ def test_somebody_else_s_key_is_refused_by_name(est_server: Any, http: httpx.Cli
     body=st.one_of(st.binary(max_size=400), st.binary(max_size=300).map(base64.b64encode)),
     login=st.one_of(st.none(), st.binary(min_size=1, max_size=40)),
 )
-def test_nothing_makes_it_fail(est_server: Any, http: httpx.Client, body: bytes, login: bytes | None) -> None:
+def test_nothing_makes_it_fail(est_server: EstServer, http: httpx.Client, body: bytes, login: bytes | None) -> None:
     headers = {"Authorization": "Basic " + base64.b64encode(login).decode()} if login is not None else {}
     assert http.post(ENROL, content=body, headers=headers).status_code in (400, 401, 429)
 
@@ -174,7 +177,7 @@ def test_other_ways_in_are_closed(http: httpx.Client, method: str, path: str, st
     assert http.request(method, path).status_code == status
 
 
-def test_cacerts_holds_the_root_and_the_device_ca(est_server: Any, http: httpx.Client) -> None:
+def test_cacerts_holds_the_root_and_the_device_ca(est_server: EstServer, http: httpx.Client) -> None:
     answer = http.get("/.well-known/est/cacerts")
     found = pkcs7.load_der_pkcs7_certificates(base64.b64decode(answer.content))
     assert set(found) == {est_server.pki.root, est_server.pki.certificate(ProfileName.DEVICE_CA)}
@@ -182,7 +185,7 @@ def test_cacerts_holds_the_root_and_the_device_ca(est_server: Any, http: httpx.C
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-def test_tls_12_and_13(est_server: Any, version: ssl.TLSVersion) -> None:
+def test_tls_12_and_13(est_server: EstServer, version: ssl.TLSVersion) -> None:
     context = ssl.create_default_context(cafile=str(est_server.root_file))
     context.minimum_version = context.maximum_version = version
     assert httpx.get(f"{est_server.url}/.well-known/est/csrattrs", verify=context).status_code == 200

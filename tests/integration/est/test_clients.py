@@ -2,9 +2,7 @@
 
 import base64
 import shutil
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cryptography import x509
@@ -14,25 +12,14 @@ from fleet_server.access.model import Scope
 from fleet_server.enrolment.model import State
 from provisioning.ca import create_pki
 from provisioning.profile import ProfileName
+from tests.integration.est.listener import EstServer, Run
 
-
-def _has_strongswan() -> bool:
-    if shutil.which("pki") is None:
-        return False
-    command = ["pki", "--gen", "--type", "ecdsa", "--size", "256"]  # the openssl plugin is in a package of its own
-    return subprocess.run(command, capture_output=True, check=False, timeout=60).returncode == 0
-
-
-needs_strongswan = pytest.mark.skipif(
-    not _has_strongswan(), reason="not run: install strongswan-pki and libstrongswan-standard-plugins (strongSwan with ECDSA)"
-)
 needs_curl = pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 
 
-@needs_strongswan
-def test_strongswan_fetches_the_cas(est_server: Any, run: Any, tmp_path: Path) -> None:
+def test_strongswan_fetches_the_cas(strongswan: str, est_server: EstServer, run: Run, tmp_path: Path) -> None:
     run(
-        "pki",
+        strongswan,
         "--estca",
         "--url",
         est_server.url,
@@ -48,13 +35,12 @@ def test_strongswan_fetches_the_cas(est_server: Any, run: Any, tmp_path: Path) -
     assert written == {est_server.pki.root, est_server.pki.certificate(ProfileName.DEVICE_CA)}
 
 
-@needs_strongswan
-def test_strongswan_enrols(est_server: Any, run: Any, tmp_path: Path) -> None:
+def test_strongswan_enrols(strongswan: str, est_server: EstServer, run: Run, tmp_path: Path) -> None:
     claim = est_server.add("SWAN-1")
     key, request, answer = tmp_path / "key.pem", tmp_path / "request.pem", tmp_path / "cert.pem"
-    key.write_bytes(run("pki", "--gen", "--type", "ecdsa", "--size", "256", "--outform", "pem").stdout)
+    key.write_bytes(run(strongswan, "--gen", "--type", "ecdsa", "--size", "256", "--outform", "pem").stdout)
     asked = run(
-        "pki",
+        strongswan,
         "--req",
         "--type",
         "ecdsa",
@@ -71,18 +57,18 @@ def test_strongswan_enrols(est_server: Any, run: Any, tmp_path: Path) -> None:
     device_ca = tmp_path / "device-ca.pem"
     device_ca.write_bytes((est_server.pki.folder / "device-ca.pem").read_bytes())
     enrolled = run(
-        *("pki", "--est", "--url", est_server.url, "--in", request, "--cacert", est_server.root_file, "--cacert", device_ca),
+        *(strongswan, "--est", "--url", est_server.url, "--in", request, "--cacert", est_server.root_file, "--cacert", device_ca),
         *("--userpass", f"{claim.serial}:{claim.code}", "--outform", "pem"),
     )
     answer.write_bytes(enrolled.stdout)
     certificate = x509.load_pem_x509_certificate(enrolled.stdout)
     assert certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value == claim.node_id
     run("openssl", "verify", "-x509_strict", "-purpose", "sslclient", "-CAfile", est_server.pki.folder / "trust" / "devices.pem", answer)
-    run("pki", "--verify", "--in", answer, "--cacert", est_server.root_file, "--cacert", device_ca)
+    run(strongswan, "--verify", "--in", answer, "--cacert", est_server.root_file, "--cacert", device_ca)
 
 
 @needs_curl
-def test_curl_and_openssl_enrol(est_server: Any, run: Any, tmp_path: Path) -> None:
+def test_curl_and_openssl_enrol(est_server: EstServer, run: Run, tmp_path: Path) -> None:
     claim = est_server.add("CURL-1", approve=False)
     base = est_server.url + "/.well-known/est"
     curl = ("curl", "--silent", "--show-error", "--cacert", est_server.root_file)
@@ -114,7 +100,7 @@ def test_curl_and_openssl_enrol(est_server: Any, run: Any, tmp_path: Path) -> No
 
 
 @needs_curl
-def test_curl_refuses_a_server_of_another_fleet(est_server: Any, run: Any, tmp_path: Path) -> None:
+def test_curl_refuses_a_server_of_another_fleet(est_server: EstServer, run: Run, tmp_path: Path) -> None:
     other = create_pki(tmp_path / "other", "Other", local_root=True)
     done = run("curl", "--silent", "--cacert", other.folder / "root.pem", f"{est_server.url}/.well-known/est/cacerts", is_ok=False)
     assert done.returncode == 60

@@ -15,12 +15,14 @@ from fleet_server.enrolment.routes import router
 from fleet_server.enrolment.service import EnrolmentService, Issued
 from fleet_server.storage import Database
 from provisioning import est
+from tests.unit.fleet_server.enrolment.fakes import HeldClock, NewApplicant, Nodes
 
+ClientOf = Callable[..., httpx.AsyncClient]
 ROOT = Principal("root", Role.ADMINISTRATOR, Scope.ALL, "session")
 
 
 @pytest.fixture
-def client_of(service: EnrolmentService, database: Database, clock: Any) -> Callable[..., httpx.AsyncClient]:
+def client_of(service: EnrolmentService, database: Database, clock: HeldClock) -> Callable[..., httpx.AsyncClient]:
     access = Access(database, clock)
     app = FastAPI()
     problems.install(app)
@@ -34,7 +36,7 @@ def client_of(service: EnrolmentService, database: Database, clock: Any) -> Call
     return make
 
 
-async def test_the_life_of_a_claim(client_of: Any, nodes: Any, service: EnrolmentService, new_applicant: Any) -> None:
+async def test_the_life_of_a_claim(client_of: ClientOf, nodes: Nodes, service: EnrolmentService, new_applicant: NewApplicant) -> None:
     client, node = client_of(Role.TECHNICIAN), nodes.add("SSZ-1")
     made = await client.post("/api/v1/claims", json={"node": "SSZ-1"})
     assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
@@ -59,7 +61,7 @@ async def test_the_life_of_a_claim(client_of: Any, nodes: Any, service: Enrolmen
         assert secret not in (await client.get("/api/v1/claims/SSZ-1")).text + (await client.get("/api/v1/claims")).text
 
 
-async def test_pending_nodes_are_listed_by_page(client_of: Any, nodes: Any) -> None:
+async def test_pending_nodes_are_listed_by_page(client_of: ClientOf, nodes: Nodes) -> None:
     client = client_of()
     for number in range(5):
         nodes.add(f"SSZ-{number}")
@@ -70,7 +72,7 @@ async def test_pending_nodes_are_listed_by_page(client_of: Any, nodes: Any) -> N
     assert second["next_cursor"] is None
 
 
-async def test_other_units_are_out_of_sight(client_of: Any, nodes: Any) -> None:
+async def test_other_units_are_out_of_sight(client_of: ClientOf, nodes: Nodes) -> None:
     nodes.add("SSZ-1", "/bpp/n1/lumpini/")
     await client_of().post("/api/v1/claims", json={"node": "SSZ-1"})
     elsewhere = client_of(Role.TECHNICIAN, "/bpp/n2/")
@@ -81,7 +83,7 @@ async def test_other_units_are_out_of_sight(client_of: Any, nodes: Any) -> None:
 
 
 @pytest.mark.parametrize("role", [r for r in Role if r not in (Role.ADMINISTRATOR, Role.TECHNICIAN)])
-async def test_other_roles_look_but_do_not_touch(client_of: Any, nodes: Any, role: Role) -> None:
+async def test_other_roles_look_but_do_not_touch(client_of: ClientOf, nodes: Nodes, role: Role) -> None:
     nodes.add("SSZ-1")
     client = client_of(role)
     assert (await client.get("/api/v1/claims")).status_code == 200
@@ -89,7 +91,7 @@ async def test_other_roles_look_but_do_not_touch(client_of: Any, nodes: Any, rol
     assert (await client.post("/api/v1/claims/SSZ-1:approve")).status_code == 403
 
 
-async def test_nobody_gets_nothing(client_of: Any) -> None:
+async def test_nobody_gets_nothing(client_of: ClientOf) -> None:
     client = client_of()
     client.headers.clear()
     assert (await client.get("/api/v1/claims")).status_code == 401
@@ -97,10 +99,10 @@ async def test_nobody_gets_nothing(client_of: Any) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"node": 1}, {"node": "x", "colour": "red"}, {"node": "x" * 65}])
-async def test_a_wrong_body_is_said_so(client_of: Any, body: Any) -> None:
+async def test_a_wrong_body_is_said_so(client_of: ClientOf, body: Any) -> None:
     answer = await client_of().post("/api/v1/claims", json=body)
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
 
 
-async def test_a_node_that_is_not_there(client_of: Any) -> None:
+async def test_a_node_that_is_not_there(client_of: ClientOf) -> None:
     assert (await client_of().post("/api/v1/claims", json={"node": "nobody"})).status_code == 404

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,8 +15,8 @@ from fleet_server.enrolment.service import Claim, EnrolmentService, Issued, Pend
 from fleet_server.errors import Conflict, NotFound, Rejected, Transient
 from fleet_server.storage import Database, changes
 from provisioning import claims, errors, est
+from tests.unit.fleet_server.enrolment.fakes import CountingSigner, HeldClock, NewApplicant, Nodes
 
-NewApplicant = Callable[[], est.Applicant]
 PEER = "10.0.0.9"
 MONTH_MS = 30 * 86_400_000
 
@@ -44,7 +43,7 @@ def audited(database: Database) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 async def test_an_approved_node_gets_its_certificate_at_once(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, database: Database
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, database: Database
 ) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
@@ -63,7 +62,7 @@ async def test_an_approved_node_gets_its_certificate_at_once(
     ]
 
 
-async def test_the_subject_comes_from_the_registry(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_the_subject_comes_from_the_registry(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     answer = await ask(service, login(claim), new_applicant())
@@ -71,7 +70,9 @@ async def test_the_subject_comes_from_the_registry(service: EnrolmentService, no
     assert answer.certificate.subject.rfc4514_string() == f"CN={node.id},2.5.4.5=SSZ-1,O=Lumpini"
 
 
-async def test_without_approval_it_waits_whichever_comes_first(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_without_approval_it_waits_whichever_comes_first(
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant
+) -> None:
     node, applicant = nodes.add("SSZ-1"), new_applicant()
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL)
     assert await ask(service, login(claim), applicant) == Pending(15)
@@ -82,7 +83,7 @@ async def test_without_approval_it_waits_whichever_comes_first(service: Enrolmen
 
 
 async def test_the_same_key_again_gets_the_same_certificate(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, signer: Any
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, signer: CountingSigner
 ) -> None:
     claim = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     applicant = new_applicant()
@@ -92,7 +93,7 @@ async def test_the_same_key_again_gets_the_same_certificate(
     assert (first.certificate, second.is_new, signer.count) == (second.certificate, False, 1)
 
 
-async def test_two_at_once_get_one_certificate(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_two_at_once_get_one_certificate(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     node, applicant = nodes.add("SSZ-1"), new_applicant()
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     answers = await asyncio.gather(*(ask(service, login(claim), applicant) for _ in range(5)), return_exceptions=True)
@@ -102,7 +103,9 @@ async def test_two_at_once_get_one_certificate(service: EnrolmentService, nodes:
     assert len(service.certificates(node.id, scope=Scope.ALL)) == 1
 
 
-async def test_a_failing_signer_burns_no_code(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, signer: Any) -> None:
+async def test_a_failing_signer_burns_no_code(
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, signer: CountingSigner
+) -> None:
     claim = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     applicant = new_applicant()
     for failure in (errors.Transient("away"), errors.Rejected("no such profile")):
@@ -117,7 +120,7 @@ async def test_a_failing_signer_burns_no_code(service: EnrolmentService, nodes: 
 
 
 async def test_five_wrong_tries_lock_even_the_right_code(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, database: Database
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, database: Database
 ) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
@@ -132,7 +135,7 @@ async def test_five_wrong_tries_lock_even_the_right_code(
     assert isinstance(await ask(service, login(fresh), new_applicant()), Issued)
 
 
-async def test_a_mistyped_code_does_not_count_toward_the_lock(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_a_mistyped_code_does_not_count_toward_the_lock(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     mistyped = est.Login("SSZ-1", claim.code[:-1] + ("0" if claim.code[-1] != "0" else "1"))
@@ -141,7 +144,7 @@ async def test_a_mistyped_code_does_not_count_toward_the_lock(service: Enrolment
     assert isinstance(await ask(service, login(claim), new_applicant()), Issued)
 
 
-async def test_a_used_code_is_worth_nothing_to_another_key(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_a_used_code_is_worth_nothing_to_another_key(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     assert isinstance(await ask(service, login(claim), new_applicant()), Issued)
@@ -150,7 +153,7 @@ async def test_a_used_code_is_worth_nothing_to_another_key(service: EnrolmentSer
 
 
 async def test_who_photographed_the_label_gets_nothing_and_is_noticed(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, database: Database
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, database: Database
 ) -> None:
     node, thief, owner = nodes.add("SSZ-1"), new_applicant(), new_applicant()
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL)
@@ -165,7 +168,7 @@ async def test_who_photographed_the_label_gets_nothing_and_is_noticed(
     assert isinstance(await ask(service, login(fresh), owner), Issued)
 
 
-async def test_no_two_nodes_share_a_key(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_no_two_nodes_share_a_key(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     applicant = new_applicant()
     first = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     second = service.register(nodes.add("SSZ-2").id, actor="somchai", scope=Scope.ALL, approve=True)
@@ -174,7 +177,7 @@ async def test_no_two_nodes_share_a_key(service: EnrolmentService, nodes: Any, n
     assert isinstance(await ask(service, login(second), new_applicant()), Issued)
 
 
-async def test_a_code_fits_its_own_serial_only(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_a_code_fits_its_own_serial_only(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     first = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     service.register(nodes.add("SSZ-2").id, actor="somchai", scope=Scope.ALL, approve=True)
     assert await ask(service, est.Login("SSZ-2", first.code), new_applicant()) == Refused(Cause.WRONG_CODE)
@@ -182,20 +185,20 @@ async def test_a_code_fits_its_own_serial_only(service: EnrolmentService, nodes:
     assert await ask(service, None, new_applicant()) == Refused(Cause.NO_LOGIN)
 
 
-async def test_a_node_s_id_is_no_login(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant) -> None:
+async def test_a_node_s_id_is_no_login(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     assert await ask(service, est.Login(node.id, claim.code), new_applicant()) == Refused(Cause.UNKNOWN_SERIAL)
 
 
-async def test_codes_expire_after_18_months(service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, clock: Any) -> None:
+async def test_codes_expire_after_18_months(service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, clock: HeldClock) -> None:
     claim = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     clock.ms = claim.expires_at_ms
     assert await ask(service, login(claim), new_applicant()) == Refused(Cause.EXPIRED)
 
 
 async def test_an_expired_certificate_is_not_given_again(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, clock: Any
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, clock: HeldClock
 ) -> None:
     claim = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     applicant = new_applicant()
@@ -205,7 +208,7 @@ async def test_an_expired_certificate_is_not_given_again(
 
 
 async def test_an_address_that_is_wrong_too_often_waits(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, clock: Any
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, clock: HeldClock
 ) -> None:
     claim = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     applicant = new_applicant()
@@ -218,7 +221,7 @@ async def test_an_address_that_is_wrong_too_often_waits(
     assert isinstance(await ask(service, login(claim), applicant), Issued)
 
 
-async def test_refusals_take_the_same_time(database: Database, nodes: Any, signer: Any, new_applicant: NewApplicant) -> None:
+async def test_refusals_take_the_same_time(database: Database, nodes: Nodes, signer: CountingSigner, new_applicant: NewApplicant) -> None:
     service = EnrolmentService(database, nodes, signer, clock=SystemClock(), claim_key=b"k" * 32, refusal_s=0.2)
     claim = service.register(nodes.add("SSZ-1").id, actor="somchai", scope=Scope.ALL, approve=True)
     loop = asyncio.get_running_loop()
@@ -231,7 +234,7 @@ async def test_refusals_take_the_same_time(database: Database, nodes: Any, signe
 # What an administrator meets
 
 
-def test_a_code_is_made_once_and_never_stored(service: EnrolmentService, nodes: Any, database: Database) -> None:
+def test_a_code_is_made_once_and_never_stored(service: EnrolmentService, nodes: Nodes, database: Database) -> None:
     node = nodes.add("SSZ-1")
     claim = service.register(node.id, actor="somchai", scope=Scope.ALL)
     with pytest.raises(Conflict, match="has a claim code already"):
@@ -245,12 +248,12 @@ def test_a_code_is_made_once_and_never_stored(service: EnrolmentService, nodes: 
     assert claim.code not in dump
 
 
-def test_a_serial_that_no_certificate_can_carry_is_refused_early(service: EnrolmentService, nodes: Any) -> None:
+def test_a_serial_that_no_certificate_can_carry_is_refused_early(service: EnrolmentService, nodes: Nodes) -> None:
     with pytest.raises(Rejected, match="A serial is"):
         service.register(nodes.add("SSZ 1/ก").id, actor="somchai", scope=Scope.ALL)
 
 
-def test_who_may_not_see_a_node_cannot_enrol_it(service: EnrolmentService, nodes: Any) -> None:
+def test_who_may_not_see_a_node_cannot_enrol_it(service: EnrolmentService, nodes: Nodes) -> None:
     node, elsewhere = nodes.add("SSZ-1"), Scope("/bpp/n2/")
     for act in (service.register, service.approve, service.reissue_claim):
         with pytest.raises(NotFound):
@@ -262,7 +265,7 @@ def test_who_may_not_see_a_node_cannot_enrol_it(service: EnrolmentService, nodes
             ask_for(node.id, scope=elsewhere)
 
 
-def test_nodes_that_do_not_exist_or_have_no_code(service: EnrolmentService, nodes: Any) -> None:
+def test_nodes_that_do_not_exist_or_have_no_code(service: EnrolmentService, nodes: Nodes) -> None:
     with pytest.raises(NotFound, match="no node"):
         service.register(new_node_id(), actor="somchai", scope=Scope.ALL)
     node = nodes.add("SSZ-1")
@@ -271,7 +274,7 @@ def test_nodes_that_do_not_exist_or_have_no_code(service: EnrolmentService, node
             act(node.id, actor="somchai", scope=Scope.ALL)
 
 
-def test_approving_twice_is_once(service: EnrolmentService, nodes: Any, database: Database) -> None:
+def test_approving_twice_is_once(service: EnrolmentService, nodes: Nodes, database: Database) -> None:
     node = nodes.add("SSZ-1")
     service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     assert service.approve(node.id, actor="somchai", scope=Scope.ALL).state is State.CLAIMED
@@ -279,7 +282,7 @@ def test_approving_twice_is_once(service: EnrolmentService, nodes: Any, database
 
 
 async def test_a_new_code_for_a_node_with_a_certificate_is_a_new_generation(
-    service: EnrolmentService, nodes: Any, new_applicant: NewApplicant, clock: Any
+    service: EnrolmentService, nodes: Nodes, new_applicant: NewApplicant, clock: HeldClock
 ) -> None:
     node, applicant = nodes.add("SSZ-1"), new_applicant()
     old = service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
@@ -298,7 +301,7 @@ async def test_a_new_code_for_a_node_with_a_certificate_is_a_new_generation(
     assert (oldest.generation, oldest.superseded_at_ms) == (1, clock.ms - 1000)
 
 
-def test_lists_are_by_state_and_page(service: EnrolmentService, nodes: Any) -> None:
+def test_lists_are_by_state_and_page(service: EnrolmentService, nodes: Nodes) -> None:
     for number in range(5):
         service.register(nodes.add(f"SSZ-{number}").id, actor="somchai", scope=Scope.ALL, approve=number % 2 == 0)
     everything = service.enrolments(scope=Scope.ALL)
@@ -307,12 +310,12 @@ def test_lists_are_by_state_and_page(service: EnrolmentService, nodes: Any) -> N
     assert len(service.enrolments(scope=Scope.ALL, state=State.MANUFACTURED)) == 2
 
 
-def test_a_short_claim_key_fails_at_the_start(database: Database, nodes: Any, signer: Any, clock: Any) -> None:
+def test_a_short_claim_key_fails_at_the_start(database: Database, nodes: Nodes, signer: CountingSigner, clock: HeldClock) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         EnrolmentService(database, nodes, signer, clock=clock, claim_key=b"short")
 
 
-def test_every_step_is_news(service: EnrolmentService, nodes: Any, database: Database) -> None:
+def test_every_step_is_news(service: EnrolmentService, nodes: Nodes, database: Database) -> None:
     node = nodes.add("SSZ-1")
     service.register(node.id, actor="somchai", scope=Scope.ALL, approve=True)
     with database.read() as connection:
