@@ -54,7 +54,7 @@ class Cluster:
         self._log = self._folder / "log"
         self._numbers = itertools.count(1)
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        argv = [programs / "postgres", "-D", self._folder / "data", "-k", self._folder, *settings]
+        argv: list[str | Path] = [programs / "postgres", "-D", self._folder / "data", "-k", self._folder, *settings]
         self._process = ServerProcess("postgres", argv, log=self._log, user=self._user)
 
     def start(self) -> None:
@@ -88,7 +88,19 @@ class Cluster:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _initialise(self) -> None:
-        argv = [self._programs / "initdb", "-D", self._folder / "data", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        argv: list[str | Path] = [
+            self._programs / "initdb",
+            "-D",
+            self._folder / "data",
+            "-U",
+            _USER,
+            "-A",
+            "trust",
+            "-E",
+            "UTF8",
+            "--locale=C",
+            "--no-sync",
+        ]
         with self._log.open("ab") as log:
             group = pwd.getpwnam(self._user).pw_gid if self._user else None
             groups: list[str] | None = [] if self._user else None
@@ -103,7 +115,7 @@ class Cluster:
             return False
         return True
 
-    def _execute(self, statement: sql.Composable) -> None:
+    def _execute(self, statement: sql.SQL | sql.Composed) -> None:
         with psycopg.connect(host=str(self._folder), user=_USER, dbname="postgres", autocommit=True, connect_timeout=5) as connection:
             connection.execute(statement)
 
