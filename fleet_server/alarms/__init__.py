@@ -1,0 +1,1 @@
+"""Presses of panic buttons: each raised once, shown to its unit, answered by somebody."""
