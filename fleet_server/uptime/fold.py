@@ -6,7 +6,7 @@ from typing import Final
 from firmware_agent.contract.ids import BootId, NodeId
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.presence.evidence import dated, reach_ms, read_heartbeat
-from fleet_server.presence.model import Observation, Overlay
+from fleet_server.presence.model import Observation, Overlay, Segment, combine, overlay
 from fleet_server.presence.wiring import Wiring
 from fleet_server.registry.model import PositionRef
 from fleet_server.uptime.model import HOUR_MS, Parts, Span, Trail, clip, measure
@@ -77,6 +77,12 @@ def position_parts(
     if len(mine) > 1:
         parts[WHOLE] = measure(mine, life, overlays)
     return parts
+
+
+def states(position: PositionRef, found: Mapping[Key, Trail], span: Span, overlays: Sequence[Overlay] = NO_OVERLAYS) -> list[Segment]:
+    """Tile a span with the states of a position as a whole."""
+    mine = [found.get((position.id, function.value)) or Trail() for function in position.functions]
+    return overlay(combine([trail.segments(*span) for trail in mine]), overlays)
 
 
 def ledger_rows(

@@ -14,11 +14,11 @@ from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.errors import NotFound, Rejected, Transient
 from fleet_server.ingest.journal import Journal
-from fleet_server.presence.model import Overlay
+from fleet_server.presence.model import Overlay, Segment
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
 from fleet_server.uptime import store
-from fleet_server.uptime.fold import Key, position_parts
+from fleet_server.uptime.fold import Key, position_parts, states
 from fleet_server.uptime.follow import BATCH, Follower
 from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress
 from fleet_server.uptime.model import (
@@ -39,6 +39,7 @@ from fleet_server.uptime.store import WHOLE, Exemption, LedgerRow
 
 _log = logging.getLogger(__name__)
 
+MAX_TIMELINE_MS: Final = 8 * 86_400_000
 _TICK_S: Final = 1.0
 _SETTLE_AT_ONCE: Final = 2_000
 
@@ -71,6 +72,8 @@ class Summary:
     at_target: int
     """Positions whose strict availability reaches the target."""
     target: Fraction
+    usages: tuple[Usage, ...]
+    """Each position, by code."""
     worst: tuple[Usage, ...]
     """The worst twentieth, at least one, by strict availability."""
 
@@ -185,8 +188,27 @@ class Uptime:
             pooled=total(u.parts for u in usages),
             at_target=sum(strict >= target for strict, _, _ in judged),
             target=target,
+            usages=tuple(usages),
             worst=tuple(u for _, _, u in judged[: max(1, len(judged) // 20)]),
         )
+
+    def timeline(self, code: str, *, scope: Scope, from_ms: int, to_ms: int) -> list[Segment]:
+        """Return the states of a position over the commissioned part of `[from_ms, to_ms)` that is past, ascending.
+
+        Raises:
+            NotFound: no such position in this scope.
+            Rejected: the span is longer than `MAX_TIMELINE_MS`: it is folded from the journal itself.
+        """
+        if to_ms - from_ms > MAX_TIMELINE_MS:
+            raise Rejected("A timeline shows at most 8 days.")
+        ref = self.find(code, scope=scope)
+        span = clip(Span(from_ms, min(to_ms, self._clock.now_ms())), ref.commissioned_at_ms, ref.retired_at_ms)
+        if span.from_ms >= span.to_ms:
+            return []
+        found = self._ledger.trails([ref.id], span)
+        with self._database.read() as connection:
+            overlays = store.overlays(connection, [ref.id], from_ms=span.from_ms, to_ms=span.to_ms).get(ref.id, [])
+        return states(ref, found, span, overlays)
 
     def hours(self, code: str, *, scope: Scope, from_ms: int, to_ms: int) -> list[LedgerRow]:
         """Return the closed hours of a position that start in `[from_ms, to_ms)`.
