@@ -24,17 +24,17 @@ from provisioning.errors import Rejected
 
 _log = logging.getLogger(__name__)
 
-_BODY_TIMEOUT_S: Final = 10.0
 _RETRY_S: Final = 30
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="enrolment"'}
 
 
-def est_app(service: EnrolmentService, authorities: Sequence[x509.Certificate]) -> Starlette:
+def est_app(service: EnrolmentService, authorities: Sequence[x509.Certificate], *, body_timeout_s: float = 10.0) -> Starlette:
     """Return the application of the enrolment listener.
 
     Args:
         service: decides.
         authorities: what `cacerts` hands out: the root and the CA that issues device certificates.
+        body_timeout_s: how long a sender may take for its request.
     """
     app = Starlette(
         routes=[
@@ -46,6 +46,7 @@ def est_app(service: EnrolmentService, authorities: Sequence[x509.Certificate]) 
     )
     app.state.service = service
     app.state.authorities = tuple(authorities)
+    app.state.body_timeout_s = body_timeout_s
     return app
 
 
@@ -97,7 +98,7 @@ async def _body(request: Request) -> bytes:
     """
     body = bytearray()
     try:
-        async with asyncio.timeout(_BODY_TIMEOUT_S):
+        async with asyncio.timeout(request.app.state.body_timeout_s):
             async for part in request.stream():
                 body += part
                 if len(body) > est.LARGEST_BODY:
