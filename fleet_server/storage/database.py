@@ -13,6 +13,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool, QueuePool
 
 from fleet_server.errors import Transient
@@ -29,6 +30,9 @@ metadata: Final = MetaData(
 
 RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 """Type of a primary key that counts up by itself on both databases."""
+
+_FULL: Final = "the database has no room left: free disk space, then it goes on by itself"
+_AWAY: Final = "the database does not answer: check that it runs and can be reached"
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -152,14 +156,25 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        if _is_full(error):
-            raise StorageFull("the database has no room left: free disk space, then it goes on by itself") from error
-        raise StorageUnavailable("the database does not answer: check that it runs and can be reached") from error
+    except DBAPIError as error:
+        cause = error.orig
+        if _is_full(cause):
+            raise StorageFull(_FULL) from error
+        if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or _is_read_only(cause):
+            raise StorageUnavailable(_AWAY) from error
+        raise
+    except PoolTimeout as error:
+        raise StorageUnavailable("the database is too busy: all connections are in use") from error
+    except sqlite3.OperationalError as error:  # met by a store that talks to the driver itself
+        raise (StorageFull(_FULL) if _is_full(error) else StorageUnavailable(_AWAY)) from error
 
 
-def _is_full(error: DBAPIError) -> bool:
-    cause = error.orig
+def _is_full(cause: BaseException | None) -> bool:
     if isinstance(cause, sqlite3.OperationalError):
         return "full" in str(cause) or "disk I/O" in str(cause)
     return getattr(cause, "sqlstate", None) == "53100"
+
+
+def _is_read_only(cause: BaseException | None) -> bool:
+    """Whether this is a PostgreSQL that became a standby: its successor will answer."""
+    return getattr(cause, "sqlstate", None) == "25006"
