@@ -106,9 +106,8 @@ def stored_spans(through: int, gaps: Iterable[Span]) -> list[Span]:
 
 
 def wanted_spans(through: int, gaps: Iterable[Span], *, top: int) -> list[Span]:
-    """Return what an acknowledgement asks for: its gaps, and what follows `through`, up to `top`."""
-    asked = [*((a, min(b, top)) for a, b in gaps), (through + 1, top)]
-    return merge(span for span in asked if span[0] <= span[1])
+    """Return what an acknowledgement asks for: its gaps, and what follows `through` up to `top`."""
+    return merge([*gaps, (through + 1, top)])
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

@@ -95,7 +95,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def ack_of(self, stream: StreamId, at_most: int) -> Ack:
         have = sorted(seq for of, seq in self.server if of == stream)
-        through, gaps = 0, []
+        through = 0
+        gaps: list[tuple[int, int]] = []
         for seq in have:
             if seq > through + 1:
                 if len(gaps) == at_most:

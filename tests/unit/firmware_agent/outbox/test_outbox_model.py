@@ -1,5 +1,7 @@
 """Spans: what an acknowledgement covers, and what it asks for."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,15 +30,16 @@ def test_gaps_and_what_follows_through_are_asked_for() -> None:
     assert wanted_spans(412, [(388, 391), (400, 400)], top=415) == [(388, 391), (400, 400), (413, 415)]
 
 
-def test_live_lane_is_not_asked_for() -> None:
-    assert wanted_spans(412, [(400, 420)], top=410) == [(400, 410)]
+def test_what_is_on_its_way_by_the_live_lane_is_not_asked_for_but_a_gap_is() -> None:
+    assert wanted_spans(412, [(400, 401)], top=390) == [(400, 401)]
+    assert wanted_spans(412, [], top=414) == [(413, 414)]
 
 
 @given(spans)
 def test_merged_spans_are_the_same_numbers_ascending_and_apart(found: list[tuple[int, int]]) -> None:
     merged = merge(found)
     assert numbers(merged) == numbers(found)
-    assert all(a[1] + 1 < b[0] for a, b in zip(merged, merged[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(merged))
 
 
 @given(spans, spans)
