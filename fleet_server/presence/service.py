@@ -10,7 +10,7 @@ from heapq import nsmallest
 from typing import Final
 
 from firmware_agent.contract.ids import NodeId
-from firmware_agent.contract.messages import BadMessage, Status, decode
+from firmware_agent.contract.messages import BadMessage, Reported, Status, decode
 from firmware_agent.contract.topics import Up
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.access.model import Scope
@@ -29,7 +29,7 @@ from fleet_server.storage import Database, changes
 
 _log = logging.getLogger(__name__)
 
-TOPICS: Final = (Up.STATUS, Up.HEARTBEAT)
+TOPICS: Final = (Up.STATUS, Up.HEARTBEAT, Up.REPORTED)
 BATCH: Final = 2_000
 WRITE_BATCH: Final = 1_000
 BLIND_AFTER_MS: Final = 10_000
@@ -63,12 +63,26 @@ class Presence:
         clock: Clock,
         *,
         node_supervision_ms: int = 60_000,
+        mark_simulated: Callable[[NodeId], object] = lambda _: None,
+        is_listening: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`directory` returns the registry's snapshot of now; a node without heartbeat for `node_supervision_ms` is offline."""
+        """Wire it up.
+
+        Args:
+            database: Holds the tables of this room.
+            journal: What nodes said.
+            directory: Returns the registry's snapshot of now.
+            clock: Time.
+            node_supervision_ms: A node without a sign of life for so long is offline.
+            mark_simulated: Called for a node that says that it, or a device of it, is simulated.
+            is_listening: Whether messages can reach the server at all; while not, the server is blind and nobody is to blame.
+        """
         self._database = database
         self._journal = journal
         self._directory = directory
         self._clock = clock
+        self._mark_simulated = mark_simulated
+        self._is_listening = is_listening
         self._live = Live(node_supervision_ms=node_supervision_ms)
         self._cursor: int | None = None
         self._shown: dict[str, PositionStatus] = {}
@@ -105,6 +119,8 @@ class Presence:
         if self._cursor is None:
             self._cursor = self._start()
         self._wire()
+        if not self._is_listening():
+            self._live.watch_from(self._clock.now_ms())
         newest = self._journal.newest_id()
         rows = self._journal.after(self._cursor, limit=BATCH, topics=TOPICS)
         for row in rows:
@@ -129,9 +145,20 @@ class Presence:
             self._live.heartbeat(row.node, read_heartbeat(row.payload), row.received_at_ms)
             return
         try:
-            self._live.status(row.node, decode(Status, row.payload), row.received_at_ms)
+            self._take_word(row)
         except BadMessage:  # stored by a server that was more tolerant
-            _log.warning("journal row %d holds no status that can be read", row.id)
+            _log.warning("journal row %d holds nothing that can be read", row.id)
+
+    def _take_word(self, row: Row) -> None:
+        """Take what a node says of itself."""
+        if row.topic is Up.STATUS:
+            status = decode(Status, row.payload)
+            is_simulated = status.is_simulated
+            self._live.status(row.node, status, row.received_at_ms)
+        else:
+            is_simulated = any(channel.is_simulated for channel in decode(Reported, row.payload).channels)
+        if is_simulated:
+            self._mark_simulated(row.node)
 
     # ---- after a start ----------------------------------------------------------------------------------------------
 
@@ -207,7 +234,7 @@ class Presence:
 
     def _touch(self, now_ms: int) -> None:
         """Refresh the sign of life and, more rarely, when things were last seen."""
-        if now_ms - self._beat_at_ms < _BEAT_MS:
+        if now_ms - self._beat_at_ms < _BEAT_MS or not self._is_listening():
             return
         nodes: list[tuple[NodeId, int]] = []
         positions: list[tuple[str, int]] = []

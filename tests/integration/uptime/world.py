@@ -137,7 +137,16 @@ class World:
         self.journal.append([entry])
         return self.journal.newest_id()
 
-    def status(self, online: Online, *, node: NodeId = NODES[0], session: str = "s1", received: int, wall: int | None = None) -> None:
+    def status(
+        self,
+        online: Online,
+        *,
+        node: NodeId = NODES[0],
+        session: str = "s1",
+        received: int,
+        wall: int | None = None,
+        is_simulated: bool = False,
+    ) -> None:
         clock = None if online is Online.OFFLINE else NodeClock(wall or received, 10**9, BootId("boot-s"), ClockQuality.NONE)
-        status = Status(1, online, SessionId(session), "0.1.0" if online is Online.ONLINE else "", clock=clock)
+        status = Status(1, online, SessionId(session), "0.1.0" if online is Online.ONLINE else "", is_simulated, clock)
         self.journal.append([Entry(received, node, Lane.LIVE, Up.STATUS, encode(status))])

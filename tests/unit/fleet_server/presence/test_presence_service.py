@@ -6,10 +6,13 @@ from contextlib import suppress
 
 import pytest
 
+from firmware_agent.contract.ids import Channel, NodeId, SessionId
+from firmware_agent.contract.messages import Reported, ReportedChannel, encode
+from firmware_agent.contract.topics import Up
 from firmware_agent.contract.vocabulary import Function, Kind, Online, Verdict
 from fleet_server.access.model import Scope
 from fleet_server.errors import NotFound
-from fleet_server.ingest.model import Lane
+from fleet_server.ingest.model import Entry, Lane
 from fleet_server.presence.layers import Layer
 from fleet_server.presence.model import State
 from fleet_server.presence.service import BLIND_AFTER_MS, Presence
@@ -167,6 +170,37 @@ def test_a_will_names_the_link_at_once_and_an_old_one_nothing(world: World) -> N
     link = next(layer for layer in found.layers if layer.layer is Layer.LINK)
     assert (link.is_ok, link.cause, link.since_ms, link.advice) == (False, "node_offline", T0 + 200, "check_node_power_and_link")
     assert [layer.is_ok for layer in found.layers] == [True, False, None, None, None]
+
+
+def test_a_node_that_says_it_is_simulated_is_marked(world: World) -> None:
+    marked: list[NodeId] = []
+    presence = Presence(world.database, world.journal, world.directory, world.clock, mark_simulated=marked.append)
+    world.status(Online.ONLINE, received=T0)
+    catch_up(presence)
+    assert marked == []
+    world.status(Online.ONLINE, received=T0, is_simulated=True)
+    lamp = ReportedChannel(Channel("cam-a"), Kind.CAMERA, "fake", [Function.LIVE], is_simulated=True)
+    reported = encode(Reported(1, SessionId("s1"), [lamp]))
+    world.journal.append([Entry(T0, NODES[0], Lane.LIVE, Up.REPORTED, reported)])
+    catch_up(presence)
+    assert marked == [NODES[0], NODES[0]]
+
+
+def test_while_no_message_can_come_the_server_is_blind_and_no_node_silent(world: World) -> None:
+    listening = [True]
+    presence = Presence(world.database, world.journal, world.directory, world.clock, is_listening=lambda: listening[0])
+    world.beat([evidence("cam-a", at=T0)], wall=T0)
+    at(world, T0 + 50, presence)
+    listening[0] = False
+    for now in range(T0 + 10_000, T0 + 200_000, 10_000):
+        at(world, now, presence)
+    assert presence.nodes(scope=Scope.ALL)[0].is_online
+    assert presence.statuses(scope=Scope.ALL)[0].cause == "server_blind"
+    listening[0] = True
+    at(world, T0 + 200_000, presence)
+    assert presence.statuses(scope=Scope.ALL)[0].cause == "no_evidence"
+    at(world, T0 + 260_000, presence)
+    assert presence.nodes(scope=Scope.ALL)[0].cause == "agent_silent"
 
 
 def test_nothing_outside_the_scope_is_shown(world: World) -> None:
