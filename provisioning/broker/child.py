@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from provisioning.broker.promise import BrokerFailed
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -107,7 +109,14 @@ class Child:
             lines = self._log.read_text(errors="replace").strip().splitlines()
         except OSError:
             return "no log"
-        return lines[-1][:300] if lines else "it said nothing"
+        last = lines[-1] if lines else "it said nothing"
+        with suppress(msgspec.DecodeError):  # our own programs log JSON lines
+            last = msgspec.json.decode(last, type=_Line).message
+        return last[:300]
+
+
+class _Line(msgspec.Struct):
+    message: str
 
 
 def _die_with_parent() -> None:

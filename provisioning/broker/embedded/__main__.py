@@ -82,7 +82,8 @@ def _exit_with_parent() -> None:
     """Exit when standard input ends: the parent holds its other end and is gone."""
 
     def watch() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):
+            pass
         os._exit(0)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

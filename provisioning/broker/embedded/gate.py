@@ -13,7 +13,7 @@ from typing import Final
 from provisioning.broker.embedded.complaints import Complaints
 from provisioning.broker.embedded.identity import Trust, load_trust
 from provisioning.broker.embedded.link import Link, Refused, close_stream
-from provisioning.broker.embedded.packets import Malformed, Packet, Splitter, read_connect, write_refusal
+from provisioning.broker.embedded.packets import Kind, Malformed, Packet, Splitter, read_connect, write_refusal
 from provisioning.broker.embedded.router import Router
 from provisioning.broker.embedded.rules import objection
 from provisioning.broker.embedded.settings import EmbeddedSettings
@@ -21,6 +21,7 @@ from provisioning.errors import ProvisioningError, Untrusted
 
 _NOT_AUTHORISED: Final = 5
 _CHUNK: Final = 65_536
+_FIRST_BYTE: Final = Kind.CONNECT << 4
 
 _log = logging.getLogger(__name__)
 
@@ -150,5 +151,7 @@ async def _first_packet(reader: asyncio.StreamReader, splitter: Splitter) -> Pac
         data = await reader.read(_CHUNK)
         if not data:
             raise ConnectionResetError("it left before its CONNECT")
+        if splitter.is_empty and data[0] != _FIRST_BYTE:
+            raise Malformed("the first packet is no CONNECT")
         splitter.feed(data)
     return packet

@@ -80,6 +80,11 @@ class Splitter:
         self._max = max_packet_bytes
         self._bytes = bytearray()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no bytes wait here."""
+        return not self._bytes
+
     def feed(self, data: bytes) -> None:
         """Take what was received."""
         self._bytes += data

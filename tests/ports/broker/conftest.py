@@ -1,6 +1,6 @@
 """Each broker with a PKI of its own; one for all tests of a module, and a fresh one for those that stop it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,7 @@ import pytest_asyncio
 from provisioning.broker.embedded.adapter import EmbeddedBroker
 from provisioning.broker.mosquitto import MosquittoBroker
 from provisioning.broker.promise import Broker, BrokerFiles
-from tests.ports.broker.people import Authority
+from tests.ports.broker.people import Authority, Person, revocation
 from tests.servers.process import free_port
 
 Make = Callable[[BrokerFiles, Path], Broker]
@@ -51,3 +51,11 @@ async def own_broker(make: Make, authority: Authority, tmp_path: Path) -> AsyncI
     await broker.start()
     yield broker
     await broker.stop()
+
+
+@pytest.fixture
+def revoked(authority: Authority) -> Iterator[Person]:
+    """A node whose certificate is in the published lists until the test is over."""
+    node = authority.node()
+    with revocation(authority, node):
+        yield node

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +19,12 @@ from cryptography.x509.oid import NameOID
 from firmware_agent.contract.ids import NodeId, new_node_id
 from provisioning.broker.promise import BrokerFiles, Endpoint
 from provisioning.ca import Credential, create_pki, issue_server_certificate, issue_service_certificate
-from provisioning.crl import refresh_crls
+from provisioning.crl import build_crl, refresh_crls
 from provisioning.pki import Pki, pem
 from provisioning.profile import PROFILES, Names, ProfileName, build, device_names
 
 WITHIN_S = 20.0
-SILENCE_S = 0.6
+SILENCE_S = 0.4
 """How long nothing must arrive before we say that nothing does; a message that may pass follows on the same path."""
 
 
@@ -223,3 +224,28 @@ async def is_refused(authority: Authority, endpoint: Endpoint, person: Person | 
     finally:
         await raw.close()
     return len(answer) < 4 or answer[0] != 0x20 or answer[3] != 0
+
+
+@contextlib.contextmanager
+def revocation(authority: Authority, node: Person) -> Iterator[None]:
+    """Publish lists with the node's certificate in them, and the old ones again at the end."""
+    files, now = authority.files, datetime.now(UTC)
+    certificate = x509.load_pem_x509_certificate(node.certificate.read_bytes())
+    entry = x509.RevokedCertificateBuilder().serial_number(certificate.serial_number).revocation_date(now).build()
+    crl = build_crl(authority.pki.issuer(ProfileName.DEVICE_CA), number=int(time.time()) + 10, now=now, entries=[entry])
+    good = {path: path.read_bytes() for path in (files.device_crl, files.all_crls)}
+    old, new = good[files.device_crl], crl.public_bytes(serialization.Encoding.PEM)
+    files.device_crl.write_bytes(new)
+    files.all_crls.write_bytes(good[files.all_crls].replace(old, new))
+    try:
+        yield
+    finally:
+        for path, data in good.items():
+            path.write_bytes(data)
+
+
+async def until_refused(authority: Authority, endpoint: Endpoint, person: Person) -> None:
+    give_up_at = time.monotonic() + WITHIN_S
+    while not await is_refused(authority, endpoint, person, connect_packet(person.name)):
+        assert time.monotonic() < give_up_at
+        await asyncio.sleep(0.05)
