@@ -5,10 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from fleet_server.access.model import Principal, Role, Scope
+from fleet_server.access.service import Access, Link
+from fleet_server.clock import SystemClock
 from fleet_server.errors import Conflict, Rejected
-from fleet_server.settings import FILE_NAME
+from fleet_server.settings import FILE_NAME, database_url, load_settings
+from fleet_server.storage import Database
+from fleet_server.storage.schema import open_database
 from provisioning import ca
 from provisioning.files import SECRET, write_file
 
@@ -73,8 +78,46 @@ def check_place(data: Path) -> None:
         raise Rejected(f"The folder {data} cannot be written: {error.strerror}. Name another one with --data.") from error
 
 
-def make(plan: Plan) -> ca.Pki:
-    """Make CAs, secrets and settings. The settings come last: what has them is whole, what has not can be made again.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What was made, for the person or program that asked for it."""
+
+    plan: Plan
+    console_url: str
+    is_signed: bool
+    """Whether the root has signed the issuing CAs; if not, it must do so on its offline machine."""
+    link: Link | None
+    """The first administrator's one-time link; None where the database had one already."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        link = None if self.link is None else {"user": self.link.user, "url": self._link_url(), "secret": self.link.secret}
+        return {"data": str(self.plan.data), "console_url": self.console_url, "is_signed": self.is_signed, "administrator": link}
+
+    def sentences(self) -> list[str]:
+        """Return it for people: what is there, and what to do next."""
+        said = [f"The installation is in {self.plan.data}."]
+        if not self.is_signed:
+            said.append(
+                f"Take {self.plan.data / PKI / 'requests'} to the offline root: fleet-ca sign-issuing; then fleet-ca import-issuing here."
+            )
+        if self.plan.console is ConsoleCertificate.OWN:
+            said.append(
+                "The console uses a certificate of the fleet's own CA: phones and browsers will complain until they trust its root."
+            )
+        if self.link is not None:
+            said.append(f"Start it: fleet serve --data {self.plan.data}")
+            said.append(f"Then open once, to set the password of {self.link.user}: {self._link_url()}")
+        return said
+
+    def _link_url(self) -> str:
+        return f"{self.console_url}/setup/{self.link.secret}" if self.link else ""
+
+
+def make(plan: Plan, *, administrator: str = "admin") -> Installed:
+    """Make CAs, secrets, settings, database and first administrator.
+
+    The settings are written last but for the database, so that what was interrupted before can be made again.
 
     Raises:
         Conflict, Rejected: see `check_place`.
@@ -91,7 +134,9 @@ def make(plan: Plan) -> ca.Pki:
     if not (plan.data / CLAIM_KEY).exists():
         write_file(plan.data / CLAIM_KEY, secrets.token_bytes(32), SECRET)
     write_file(plan.data / FILE_NAME, settings_text(plan).encode())
-    return pki
+    settings = load_settings(plan.data / FILE_NAME)
+    link = _first_administrator(open_database(database_url(settings, plan.data)), administrator)
+    return Installed(plan=plan, console_url=settings.console_url, is_signed=pki.is_signed, link=link)
 
 
 def issue_credentials(data: Path, pki: ca.Pki, *, hosts: Sequence[str]) -> None:
@@ -124,6 +169,17 @@ host = {_quoted(plan.bind)}
 port = {plan.mqtt_port}
 
 {plan.extra_settings}"""
+
+
+def _first_administrator(database: Database, user: str) -> Link | None:
+    """Make the first administrator; there is no default password."""
+    try:
+        access = Access(database, SystemClock())
+        if access.accounts(Scope.ALL, limit=1):
+            return None
+        return access.create_account(user, Role.ADMINISTRATOR, "/", by=Principal("fleet init", Role.ADMINISTRATOR, Scope.ALL, "token"))
+    finally:
+        database.close()
 
 
 def _pki(plan: Plan) -> ca.Pki:

@@ -1,5 +1,6 @@
 """The server's HTTP listeners: sockets bound before anything else starts, served in one event loop."""
 
+import asyncio
 import errno
 import socket
 import ssl
@@ -69,6 +70,13 @@ class Listener(uvicorn.Server):
         config.ssl = tls
         super().__init__(config)
         self._bound = bound
+        self.answers: Final = asyncio.Event()
+        """Set once it takes connections."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        await super().startup(sockets)
+        self.answers.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -18,6 +18,18 @@ class SchemaTooNew(Rejected):
     """The database was made by a later version of this server."""
 
 
+def open_database(url: str) -> Database:
+    """Open the database at `url` and bring it to this version's schema.
+
+    Raises:
+        StorageUnavailable: it does not answer.
+        SchemaTooNew: a later version of this server made it.
+    """
+    database = Database(url)
+    upgrade(database)
+    return database
+
+
 def upgrade(database: Database) -> None:
     """Bring the database to this version's schema; nothing happens when it is there already.
 

@@ -14,12 +14,12 @@ Span = tuple[int, int]
 class StreamCount:
     """One stream of one node: what the node made and still holds, and what the server says it has stored.
 
-    `made` is the highest number the node used; `held` the span it still keeps; `through` and `gaps` the server's account.
+    `made` is the highest number the node used, read before the server's account `through` and `gaps`.
     """
 
     stream: str
     made: int
-    held: Span | None
+    held: int
     through: int
     gaps: Sequence[Span]
 
@@ -31,9 +31,8 @@ class StreamCount:
 
     @property
     def lost(self) -> int:
-        """How many are neither stored nor held by the node."""
-        missing = [*self.gaps, (self.through + 1, self.made)]
-        return sum(_outside(span, self.held) for span in missing)
+        """How many, at least, are neither stored nor held by the node; exact once the node holds nothing that is stored."""
+        return max(0, self.made - self.stored - self.held)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +87,3 @@ def _outage_faults(timeline: Sequence[Mapping[str, Any]]) -> Iterable[str]:
 
 def _adds_up(uptime: Mapping[str, float]) -> bool:
     return sum(round(uptime[f"{part}_s"] * 1000) for part in PARTS) == round(uptime["commissioned_s"] * 1000)
-
-
-def _outside(span: Span, held: Span | None) -> int:
-    """Count the numbers of `span` that are not in `held`."""
-    a, b = span
-    count = max(0, b - a + 1)
-    if held is None or not count:
-        return count
-    return count - max(0, min(b, held[1]) - max(a, held[0]) + 1)
