@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-import zstandard
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -29,6 +28,7 @@ from sqlalchemy import (
 
 from firmware_agent.contract.ids import BootId, NodeId, StreamId
 from firmware_agent.contract.topics import Up
+from fleet_server.ingest.compression import Compressor, Decompressor
 from fleet_server.ingest.model import Entry, Lane, Row, StreamKey, StreamRecord
 from fleet_server.storage.database import RowNumber, metadata
 
@@ -174,7 +174,7 @@ def add_rows(connection: Connection, entries: Sequence[Entry]) -> None:
     """Store messages in order; those whose `(node, topic, stream, seq)` is there already are left alone."""
     if not entries:
         return
-    compress = zstandard.ZstdCompressor(level=3, write_checksum=False).compress
+    compress = Compressor().compress
     rows = [
         (
             entry.received_at_ms,
@@ -195,7 +195,7 @@ def add_rows(connection: Connection, entries: Sequence[Entry]) -> None:
 def payloads(connection: Connection, keys: Sequence[MessageKey]) -> dict[MessageKey, bytes]:
     """Return the stored messages among `keys`."""
     found: dict[MessageKey, bytes] = {}
-    decompress = zstandard.ZstdDecompressor().decompress
+    decompress = Decompressor().decompress
     columns = (journal.c.node_id, journal.c.topic, journal.c.stream, journal.c.seq)
     for start in range(0, len(keys), 200):
         wanted = [(node_bytes(node), TOPIC_NUMBER[topic], stream_number(name), seq) for node, topic, name, seq in keys[start : start + 200]]
@@ -226,7 +226,7 @@ def newest_id(connection: Connection) -> int:
 
 
 def _rows(connection: Connection, query: Any) -> list[Row]:
-    decompress = zstandard.ZstdDecompressor().decompress
+    decompress = Decompressor().decompress
     return [
         Row(
             id=row.id,
