@@ -9,7 +9,8 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Concatenate, ParamSpec, TypeVar
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -19,7 +20,6 @@ from firmware_agent.contract.messages import Ack, Event, Heartbeat, Held
 from firmware_agent.outbox.model import AckOutcome, Batch, Counts, Span, StorageFailed, StoredEvent, StoredHeartbeat
 from firmware_agent.outbox.store import Store
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Outbox:
     async def put_heartbeat(self, draft: Heartbeat) -> StoredHeartbeat:
         """Commit a heartbeat (its stream, seq and floor are set here); from memory when the card refuses."""
         try:
-            stored = await self._do(Store.put_heartbeat, draft)
+            stored = await self._do(lambda store: store.put_heartbeat(draft))
         except StorageFailed as error:
             self._failed(error)
             return self._rescue.heartbeat(draft)
@@ -59,7 +59,7 @@ class Outbox:
     async def put_event(self, draft: Event) -> StoredEvent:
         """Commit an event (its id is set here), safe against a power cut; from memory when the card refuses."""
         try:
-            return await self._do(Store.put_event, draft)
+            return await self._do(lambda store: store.put_event(draft))
         except StorageFailed as error:
             self._failed(error)
             return self._rescue.event(draft)
@@ -68,7 +68,7 @@ class Outbox:
         """Try again to store events that the card refused."""
         for event in self._rescue.events():
             try:
-                await self._do(Store.keep_event, event)
+                await self._do(partial(_keep, event))
             except StorageFailed as error:
                 self._failed(error)
                 return
@@ -76,14 +76,14 @@ class Outbox:
 
     async def events(self) -> list[StoredEvent]:
         """Return all events not yet acknowledged, oldest first."""
-        stored = await self._do(Store.events)
+        stored = await self._do(lambda store: store.events())
         return [*stored, *(e for e in self._rescue.events() if e not in stored)]
 
     async def apply(self, ack: Ack) -> AckOutcome:
         """Forget what the server has stored."""
         rescued = tuple(e for e in dict.fromkeys(ack.events) if self._rescue.forget(e))
         try:
-            outcome = await self._do(Store.apply, ack)
+            outcome = await self._do(lambda store: store.apply(ack))
         except StorageFailed as error:
             self._failed(error)
             outcome = AckOutcome()
@@ -91,11 +91,11 @@ class Outbox:
 
     async def batch(self, stream: StreamId, spans: Sequence[Span]) -> Batch | None:
         """Return the next replay message of a stream."""
-        return await self._do(Store.batch, stream, spans)
+        return await self._do(lambda store: store.batch(stream, spans))
 
     async def held(self) -> list[Held]:
         """Return what a birth lists."""
-        return await self._do(Store.held)
+        return await self._do(lambda store: store.held())
 
     def recall(self, channel: str, key: str) -> str | None:
         """Return a remembered value."""
@@ -125,7 +125,7 @@ class Outbox:
         while len(self._results) > 256:
             self._results.pop(next(iter(self._results)))
         try:
-            await self._do(Store.put_result, command_id, body)
+            await self._do(lambda store: store.put_result(command_id, body))
         except StorageFailed as error:
             self._failed(error)
 
@@ -135,9 +135,9 @@ class Outbox:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         self._thread.shutdown(wait=False)
 
-    async def _do(self, act: Callable[Concatenate[Store, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def _do(self, act: Callable[[Store], T]) -> T:
         def run() -> tuple[T, Counts]:
-            return act(self._store, *args, **kwargs), self._store.counts()
+            return act(self._store), self._store.counts()
 
         result, self.counts = await asyncio.get_running_loop().run_in_executor(self._thread, run)
         return result
@@ -151,6 +151,10 @@ class Outbox:
         if self.failure:
             _log.warning("the outbox can be written again")
         self.failure = ""
+
+
+def _keep(event: StoredEvent, store: Store) -> None:
+    store.keep_event(event)
 
 
 class _Rescue:

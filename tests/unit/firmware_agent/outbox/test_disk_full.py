@@ -1,0 +1,58 @@
+"""A really full disk: a small tmpfs, where the system lets us mount one."""
+
+import io
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from firmware_agent.contract.ids import BootId, NodeId
+from firmware_agent.outbox.model import Limits, StorageFailed
+from firmware_agent.outbox.store import Store
+from tests.unit.firmware_agent.drafts import heartbeat, press
+
+NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 4 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True).returncode:
+        pytest.skip("no tmpfs can be mounted here (needs root)")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(file: io.FileIO) -> None:
+    while file.write(b"x" * 4096):
+        pass
+
+
+def test_press_gets_in_on_a_full_disk(small_disk: Path) -> None:
+    store = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(max_bytes=200 * 1024 * 1024, ballast_bytes=400_000))
+    made = 0
+    filler = (small_disk / "filler").open("wb", buffering=0)
+    for _ in range(50):
+        store.put_heartbeat(heartbeat(padding=3000))
+        made += 1
+    with pytest.raises(OSError, match="No space"):
+        fill(filler)
+    presses = []
+    for _ in range(50):
+        presses.append(store.put_event(press()).event_id)
+        try:
+            store.put_heartbeat(heartbeat(padding=3000))
+            made += 1
+        except StorageFailed:
+            continue
+    filler.close()
+    assert [e.event_id for e in store.events()] == presses
+    count = store.counts().streams[-1]
+    assert count.made == made == count.acked + count.held + count.evicted
+    store.close()
+    again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
+    assert [e.event_id for e in again.events()] == presses
+    again.close()

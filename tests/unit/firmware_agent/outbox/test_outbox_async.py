@@ -1,0 +1,118 @@
+"""The outbox as the event loop sees it, above all when the card does not take anything."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from firmware_agent.contract import messages
+from firmware_agent.contract.ids import BootId, NodeId
+from firmware_agent.contract.messages import VERSION, Ack, Heartbeat
+from firmware_agent.outbox.model import Limits, StorageFailed
+from firmware_agent.outbox.outbox import Outbox, open_outbox
+from firmware_agent.outbox.store import Store
+from tests.unit.firmware_agent.drafts import heartbeat, press
+
+NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
+
+
+class FailingStore(Store):
+    """A card that refuses writes while `is_broken`."""
+
+    is_broken = False
+
+    def put_heartbeat(self, draft: Heartbeat) -> Any:
+        self._fail()
+        return super().put_heartbeat(draft)
+
+    def put_event(self, draft: Any) -> Any:
+        self._fail()
+        return super().put_event(draft)
+
+    def keep_event(self, event: Any) -> None:
+        self._fail()
+        super().keep_event(event)
+
+    def _fail(self) -> None:
+        if self.is_broken:
+            raise StorageFailed("The outbox cannot be written: disk I/O error")
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
+    found = await open_outbox(maker(tmp_path), NODE)
+    yield found
+    await found.aclose()
+
+
+def maker(folder: Path) -> Callable[[], Store]:
+    return lambda: FailingStore(folder / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
+
+
+def break_card(outbox: Outbox, *, is_broken: bool = True) -> None:
+    store = outbox._store
+    assert isinstance(store, FailingStore)
+    store.is_broken = is_broken
+
+
+async def test_node_with_a_dead_card_still_speaks_without_using_a_number_twice(outbox: Outbox) -> None:
+    good = await outbox.put_heartbeat(heartbeat())
+    break_card(outbox)
+    one, two = await outbox.put_heartbeat(heartbeat()), await outbox.put_heartbeat(heartbeat())
+    assert outbox.failure
+    assert one.stream == two.stream != good.stream
+    assert [messages.decode(Heartbeat, h.body).floor for h in (one, two)] == [1, 2]
+    break_card(outbox, is_broken=False)
+    again = await outbox.put_heartbeat(heartbeat())
+    assert (again.stream, again.seq) == (good.stream, 2)
+    assert outbox.failure == ""
+
+
+async def test_press_on_a_dead_card_is_sent_and_stored_later(outbox: Outbox, tmp_path: Path) -> None:
+    break_card(outbox)
+    event = await outbox.put_event(press())
+    assert await outbox.events() == [event]
+    await outbox.save_rescued()
+    break_card(outbox, is_broken=False)
+    await outbox.save_rescued()
+    assert outbox._store.events() == [event]
+    assert await outbox.events() == [event]
+    assert (await outbox.apply(Ack(VERSION, events=[event.event_id]))).events == (event.event_id,)
+    assert await outbox.events() == []
+
+
+async def test_press_acknowledged_before_it_was_stored_is_done(outbox: Outbox) -> None:
+    break_card(outbox)
+    event = await outbox.put_event(press())
+    assert (await outbox.apply(Ack(VERSION, events=[event.event_id]))).events == (event.event_id,)
+    break_card(outbox, is_broken=False)
+    await outbox.save_rescued()
+    assert await outbox.events() == []
+
+
+async def test_books_follow_each_act(outbox: Outbox) -> None:
+    stored = await outbox.put_heartbeat(heartbeat())
+    await outbox.put_event(press())
+    assert (outbox.counts.heartbeats_held, outbox.counts.events_held) == (1, 1)
+    await outbox.apply(Ack(VERSION, stored.stream, 1))
+    assert outbox.counts.heartbeats_held == 0
+
+
+async def test_memory_is_at_once_and_survives(tmp_path: Path) -> None:
+    first = await open_outbox(maker(tmp_path), NODE)
+    first.remember("btn-1", "x", "1")
+    assert first.recall("btn-1", "x") == "1"
+    await first.put_result("c1", b"{}")
+    await first.aclose()
+    second = await open_outbox(maker(tmp_path), NODE)
+    assert (second.recall("btn-1", "x"), second.result_of("c1"), second.result_of("c2")) == ("1", b"{}", None)
+    second.remember("btn-1", "x", None)
+    assert second.recall("btn-1", "x") is None
+    await second.aclose()
+
+
+async def test_outbox_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    (tmp_path / "outbox.db").mkdir()
+    with pytest.raises(StorageFailed, match="cannot be opened"):
+        await open_outbox(maker(tmp_path), NODE)
