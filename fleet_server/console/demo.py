@@ -21,7 +21,10 @@ class HttpDemoControl:
     async def acts(self) -> Sequence[DemoAct]:
         """See `DemoControl`."""
         answer = await self._ask("GET")
-        return [_act(item) for item in answer.json()["acts"]]
+        try:
+            return [_act(item) for item in answer.json()["acts"]]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Transient("the demo's answer makes no sense") from error
 
     async def act(self, name: str, target: str) -> None:
         """See `DemoControl`."""

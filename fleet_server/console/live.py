@@ -8,8 +8,8 @@ Source: HTML Living Standard, 9.2 Server-sent events.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Sequence, Set
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,8 +59,13 @@ class Feed:
         self._views = views
         self._pages = pages
         self._tick_s = tick_s
+        self._closing = asyncio.Event()
 
-    async def stream(self, request: Request) -> AsyncIterator[str]:
+    def close(self) -> None:
+        """End all streams, so that the server can stop at once; the pages ask again by themselves. Call it in the event loop."""
+        self._closing.set()
+
+    async def stream(self, request: Request) -> AsyncGenerator[str, None]:
         """Yield events until the browser goes away or may no longer look."""
         yield f"retry: {RETRY_MS}\n\n"
         newest = await asyncio.to_thread(self._services.changes.newest)
@@ -69,29 +74,30 @@ class Feed:
             return
         follower = self._services.changes.follow(request.after, unit_path=request.viewer.unit_path)
         try:
-            async for text in self._follow(request, follower):
-                yield text
+            async with aclosing(self._follow(request, follower)) as texts:
+                async for text in texts:
+                    yield text
         except FleetError as error:
             # The page notices the silence, says so, and asks again by itself.
             _log.warning("the feed of %s ended: %s", request.view, error)
-        finally:
-            close = getattr(follower, "aclose", None)
-            if close is not None:
-                await close()
 
-    async def _follow(self, request: Request, follower: AsyncIterator[list[Change]]) -> AsyncIterator[str]:
+    async def _follow(self, request: Request, follower: AsyncGenerator[list[Change], None]) -> AsyncGenerator[str, None]:
         screen = _Screen(self, request)
         number = request.after
         yield event("tick", str(self._services.clock.now_ms()))
         pending = asyncio.ensure_future(anext(follower))
+        closing = asyncio.ensure_future(self._closing.wait())
         try:
             while await self._may_look(request):
-                done, _ = await asyncio.wait({pending}, timeout=self._tick_s)
-                if done:
-                    changes = pending.result()
-                    number = changes[-1].number if changes else number
+                done, _ = await asyncio.wait({pending, closing}, timeout=self._tick_s, return_when=asyncio.FIRST_COMPLETED)
+                if closing in done:
+                    return
+                fresh: list[Change] = []
+                if pending in done:
+                    fresh = pending.result()
+                    number = fresh[-1].number if fresh else number
                     pending = asyncio.ensure_future(anext(follower))
-                html = await screen.refresh()
+                html = await screen.refresh({change.subject for change in fresh})
                 if html is None:
                     yield event("reload", "", number=number)
                     return
@@ -101,9 +107,11 @@ class Feed:
                 await asyncio.sleep(LEAST_INTERVAL_S if done else 0)
             yield event("bye", "")
         finally:
+            closing.cancel()
             pending.cancel()
             with suppress(asyncio.CancelledError, StopAsyncIteration, FleetError):
                 await pending
+            await follower.aclose()
 
     async def _may_look(self, request: Request) -> bool:
         if request.viewer.is_anonymous:
@@ -155,8 +163,11 @@ class _Screen:
         self._digests: dict[str, bytes] = {}
         self._shown: Shown | None = None
 
-    async def refresh(self) -> str | None:
-        """Return the pieces that changed (empty: none), None when the page itself must be loaded anew."""
+    async def refresh(self, fresh: Set[str]) -> str | None:
+        """Return the pieces that changed (empty: none), None when the page itself must be loaded anew.
+
+        `fresh` names what the change log tells of since the last look: at the first look it is news already.
+        """
         shown = await self._feed.look(self._request)
         if shown is None:
             return None
@@ -168,6 +179,5 @@ class _Screen:
         if before is not None and old.keys() != digests.keys():
             return None
         html = "\n".join(pieces[id_] for id_ in pieces if old.get(id_) != digests[id_])
-        if before is None:
-            return html
-        return html + self._feed.announce(news(before, shown, language, translations(language).gettext), language)
+        found = news(before or shown, shown, fresh if before is None else frozenset(), language, translations(language).gettext)
+        return html + self._feed.announce(found, language)

@@ -1,6 +1,7 @@
 """The addresses of the console."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
@@ -17,8 +18,11 @@ from fleet_server.console.views import Shown
 from fleet_server.errors import NotFound
 
 
-def install(app: FastAPI, services: ConsoleServices, *, tick_s: float = live.TICK_S) -> None:
-    """Give `app` the console: its routes, security headers on every answer, and problems shown as pages to people."""
+def install(app: FastAPI, services: ConsoleServices, *, tick_s: float = live.TICK_S) -> Callable[[], None]:
+    """Give `app` the console: its routes, security headers on every answer, and problems shown as pages to people.
+
+    Call what is returned (in the event loop) when the server shall stop: it ends the live feeds, which otherwise hold it up.
+    """
     parts = parts_of(services, tick_s)
     app.include_router(_router(parts))
 
@@ -34,11 +38,7 @@ def install(app: FastAPI, services: ConsoleServices, *, tick_s: float = live.TIC
 
     app.add_middleware(ErrorPages, page=error_page)
     app.add_middleware(SecurityHeaders, is_https=services.is_https)
-
-
-def router(services: ConsoleServices, *, tick_s: float = live.TICK_S) -> APIRouter:
-    """Return the routes of the console alone; `install` adds headers and error pages too."""
-    return _router(parts_of(services, tick_s))
+    return parts.feed.close
 
 
 def _router(parts: Parts) -> APIRouter:

@@ -1,6 +1,6 @@
 """What the pages ask of the rest of the server. `sources` answers with the real services, tests with their own."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -115,7 +115,7 @@ class Changes(Protocol):
         """Return the number of the newest change, 0 when there is none. Blocking."""
         ...
 
-    def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[Change]]:
+    def follow(self, number: int, *, unit_path: str) -> AsyncGenerator[list[Change], None]:
         """Yield what came after `number`, then everything new; an empty list now and then as a sign of life."""
         ...
 

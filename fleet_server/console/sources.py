@@ -1,8 +1,8 @@
 """The console's promises, answered by the server's services. All reading; the one act is to acknowledge a press."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
 from firmware_agent.contract.ids import BootId, Channel, NodeId
 from firmware_agent.contract.messages import BadMessage, Heartbeat, decode
@@ -14,9 +14,8 @@ from fleet_server.alarms import model as alarms_model
 from fleet_server.alarms.model import PressState
 from fleet_server.alarms.service import Alarms
 from fleet_server.clock import Clock
-from fleet_server.console.demo import HttpDemoControl
 from fleet_server.console.facts import FunctionNow, Hour, Node, Position, PositionDetail, Press, Viewer, Zone
-from fleet_server.console.services import ConsoleServices
+from fleet_server.console.services import ConsoleServices, DemoControl
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane
 from fleet_server.presence.layers import PositionStatus
@@ -305,9 +304,10 @@ class ServiceChanges:
         with self.database.read() as connection:
             return changes.newest(connection)
 
-    def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[Change]]:
+    def follow(self, number: int, *, unit_path: str) -> AsyncGenerator[list[Change], None]:
         """See `Changes`."""
-        return self.feed.follow(number, unit_path=unit_path)
+        # It is an async generator, and the feed closes it as one.
+        return cast("AsyncGenerator[list[Change], None]", self.feed.follow(number, unit_path=unit_path))
 
 
 def console_services(
@@ -325,9 +325,9 @@ def console_services(
     clock: Clock,
     is_demo: bool = False,
     is_https: bool = False,
-    demo_control_url: str | None = None,
+    demo: DemoControl | None = None,
 ) -> ConsoleServices:
-    """Put the console's promises together from the services. The demo panel is there only with its control address."""
+    """Put the console's promises together from the services. The panel is there only with `demo`."""
     fleet = ServiceFleet(registry=registry, presence=presence, uptime=uptime, scoring=scoring, journal=journal, clock=clock)
     return ConsoleServices(
         fleet=fleet,
@@ -336,7 +336,7 @@ def console_services(
         guard=guard,
         changes=ServiceChanges(database, feed),
         clock=clock,
-        demo=HttpDemoControl(demo_control_url) if demo_control_url else None,
+        demo=demo,
         is_demo=is_demo,
         is_https=is_https,
     )

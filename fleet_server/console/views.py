@@ -1,6 +1,6 @@
 """What each page shows: facts gathered for a viewer, and the pieces of the page that the live feed may replace."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -169,9 +169,9 @@ class News:
 MAX_CALM: Final = 4
 
 
-def news(before: Shown, after: Shown, language: Language, translate: Callable[[str], str]) -> News:
-    """Compare two looks at a page."""
-    known = {press.event_id for press in before.open_presses}
+def news(before: Shown, after: Shown, fresh: Set[str], language: Language, translate: Callable[[str], str]) -> News:
+    """Compare two looks at a page. What the change log names (`fresh`: codes, event ids) is news even if both looks show it."""
+    known = {press.event_id for press in before.open_presses} - fresh
     urgent = [
         Sentence(
             N_("Test press: %(place)s") if press.is_drill else N_("Panic button pressed: %(place)s"), {"place": label(press, language)}
@@ -180,7 +180,7 @@ def news(before: Shown, after: Shown, language: Language, translate: Callable[[s
         if press.event_id not in known
     ]
     states = {position.code: position.state for position in before.positions}
-    changed = [position for position in after.positions if states.get(position.code, position.state) is not position.state]
+    changed = [p for p in after.positions if p.code in fresh or states.get(p.code, p.state) is not p.state]
     if len(changed) > MAX_CALM:
         calm = [Sentence(N_("%(n)s positions changed their state"), {"n": len(changed)})]
     else:

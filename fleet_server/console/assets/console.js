@@ -4,7 +4,7 @@
 
   const body = document.body;
   const formats = { s: body.dataset.ageS, m: body.dataset.ageM, h: body.dataset.ageH, d: body.dataset.ageD };
-  const SILENCE_MS = Number(body.dataset.silenceMs || 13000);
+  const silenceMs = () => Number(body.dataset.silenceMs || 13000);
   let ahead = Number(body.dataset.nowMs) - Date.now(); // how far the server's clock is ahead of this one
 
   // Ages
@@ -134,7 +134,7 @@
   };
 
   const watch = () => {
-    if (view && Date.now() - lastHeard > SILENCE_MS) setLost(true);
+    if (view && Date.now() - lastHeard > silenceMs()) setLost(true);
   };
 
   // An act of the panel shows at once that it was taken.

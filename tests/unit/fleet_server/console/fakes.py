@@ -1,7 +1,7 @@
 """A small fleet in memory behind the console's promises; tests change it and the pages follow."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -261,7 +261,7 @@ class FakeWorld:
     def newest(self) -> int:
         return self.numbers
 
-    async def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[Change]]:
+    async def follow(self, number: int, *, unit_path: str) -> AsyncGenerator[list[Change], None]:
         while True:
             news = [change for change in self.log if change.number > number]
             if news:

@@ -1,0 +1,243 @@
+import re
+
+import httpx
+import pytest
+
+from firmware_agent.contract.vocabulary import Kind
+from fleet_server.presence.model import State
+from tests.unit.fleet_server.console.fakes import LINK, PASSWORD, SESSION, FakeWorld
+
+PAGES = ("/", "/presses", "/score", "/positions/TWN-P01-CAM", "/design", "/login", f"/setup/{LINK}")
+READ_PAGES = ("/", "/presses", "/score", "/positions/TWN-P01-CAM", "/account")
+
+
+def logged_in(client: httpx.AsyncClient) -> httpx.AsyncClient:
+    client.cookies.set("ssz_session", SESSION)
+    return client
+
+
+@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("language", ["th", "en"])
+async def test_pages_render_in_both_languages(demo: httpx.AsyncClient, path: str, language: str) -> None:
+    answer = await demo.get(path, params={"lang": language})
+    assert answer.status_code == 200
+    assert f'<html lang="{language}">' in answer.text
+    assert answer.headers["cache-control"] == "no-store"
+    words = re.sub(r"<[^>]+>", "", answer.text)
+    if language == "en":
+        assert not re.search(r"[\u0e00-\u0e7f]", words.replace("ไทย", "").replace("เทศบาลตัวอย่าง", "").replace("บริษัทตัวอย่าง", ""))
+
+
+async def test_the_language_is_kept(demo: httpx.AsyncClient) -> None:
+    assert 'lang="th"' in (await demo.get("/")).text
+    await demo.get("/", params={"lang": "en"})
+    assert '<html lang="en">' in (await demo.get("/")).text
+
+
+async def test_the_overview_says_in_words_what_is_wrong_since_when_and_what_to_do(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    world.set_state("TWN-P01-CAM", State.FAILED, "unreachable")
+    text = re.sub(r"<[^>]+>", "", (await demo.get("/", params={"lang": "th"})).text)
+    assert "ขัดข้อง 1 จาก 12 จุด" in text
+    assert "ไม่มีภาพ กล้องไม่ตอบ" in text
+    assert "09:25 น." in text
+    assert "ตรวจไฟเลี้ยงและสายของกล้อง" in text
+
+
+async def test_the_overview_shows_criterion_3_with_and_without_cameras(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    assert "points for 3 types" in (await demo.get("/", params={"lang": "en"})).text
+    for position in list(world.by_code.values()):
+        if position.kind is Kind.CAMERA:
+            world.set_state(position.code, State.FAILED, "unreachable")
+    assert "points for 2 types" in (await demo.get("/", params={"lang": "en"})).text
+
+
+async def test_an_empty_fleet_teaches(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    world.by_code.clear()
+    world.node_list.clear()
+    text = (await demo.get("/", params={"lang": "en"})).text
+    assert "Nothing is registered here yet" in text
+    assert "No node is enrolled yet." in text
+
+
+async def test_labels_from_outside_cannot_become_markup(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    code = "TWN-P01-CAM"
+    object.__setattr__(world.by_code[code], "label_th", '<script>alert("x")</script>')
+    text = (await demo.get("/", params={"lang": "th"})).text
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;" in text
+
+
+@pytest.mark.parametrize("path", READ_PAGES)
+async def test_without_a_login_a_real_fleet_shows_only_the_way_to_it(real: httpx.AsyncClient, path: str) -> None:
+    answer = await real.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
+    assert "TWN" not in answer.text
+
+
+@pytest.mark.parametrize("path", READ_PAGES)
+async def test_with_a_login_a_real_fleet_shows_its_pages(real: httpx.AsyncClient, path: str) -> None:
+    answer = await logged_in(real).get(path)
+    assert answer.status_code == 200
+    assert "somchai" in answer.text
+    assert "/demo/act" not in answer.text
+
+
+async def test_the_feed_of_a_real_fleet_needs_a_login_too(real: httpx.AsyncClient) -> None:
+    answer = await real.get("/live", params={"view": "overview"}, headers={"accept": "text/event-stream"})
+    assert answer.status_code == 401
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_feed_of_no_page(demo: httpx.AsyncClient) -> None:
+    assert (await demo.get("/live", params={"view": "secrets"})).status_code == 404
+
+
+async def test_logging_in_leads_back_and_out_again(real: httpx.AsyncClient) -> None:
+    answer = await real.post("/login", data={"user": "somchai", "password": PASSWORD, "back": "/score"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/score")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    assert (await real.get("/account")).status_code == 200
+    await real.post("/logout")
+    assert (await real.get("/account")).status_code == 303
+
+
+async def test_a_wrong_password_keeps_the_user_name_and_says_so(real: httpx.AsyncClient) -> None:
+    answer = await real.post("/login", data={"user": "somchai", "password": "guess", "back": "/"}, params={"lang": "en"})
+    assert answer.status_code == 401
+    assert "User name or password is wrong." in answer.text
+    assert 'value="somchai"' in answer.text
+    assert "guess" not in answer.text
+
+
+@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "evil", ""])
+async def test_a_login_never_leads_to_another_site(real: httpx.AsyncClient, back: str) -> None:
+    answer = await real.post("/login", data={"user": "somchai", "password": PASSWORD, "back": back})
+    assert answer.headers["location"] == "/"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+    ],
+)
+@pytest.mark.parametrize("path", ["/login", "/logout", "/demo/act", "/presses/x/acknowledge", f"/setup/{LINK}"])
+async def test_other_sites_cannot_act(demo: httpx.AsyncClient, world: FakeWorld, path: str, headers: dict[str, str]) -> None:
+    data = {"user": "somchai", "password": PASSWORD, "again": PASSWORD, "name": "press"}
+    answer = await logged_in(demo).post(path, data=data, headers=headers)
+    assert answer.status_code == 403
+    assert world.acted == []
+    assert LINK in world.links
+    assert SESSION in world.sessions
+
+
+async def test_a_one_time_link_sets_the_password_once(real: httpx.AsyncClient) -> None:
+    page = await real.get(f"/setup/{LINK}", params={"lang": "en"})
+    assert "Account: somchai" in page.text
+    assert page.headers["referrer-policy"] == "no-referrer"
+    answer = await real.post(f"/setup/{LINK}", data={"password": PASSWORD, "again": PASSWORD})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login?done=true")
+    again = await real.get(f"/setup/{LINK}", params={"lang": "en"})
+    assert again.status_code == 410
+    assert "This link was used already" in again.text
+    assert "<input" not in again.text
+
+
+@pytest.mark.parametrize(
+    ("password", "again", "words"),
+    [("short", "short", "at least 12 characters"), (PASSWORD, PASSWORD + "!", "not the same")],
+)
+async def test_a_bad_password_does_not_spend_the_link(
+    real: httpx.AsyncClient, world: FakeWorld, password: str, again: str, words: str
+) -> None:
+    answer = await real.post(f"/setup/{LINK}", data={"password": password, "again": again}, params={"lang": "en"})
+    assert answer.status_code == 422
+    assert words in answer.text
+    assert LINK in world.links
+
+
+async def test_acknowledging_a_press(real: httpx.AsyncClient, world: FakeWorld) -> None:
+    press = world.press()
+    assert "/acknowledge" in (await logged_in(real).get("/")).text
+    answer = await real.post(f"/presses/{press.event_id}/acknowledge", data={"back": "/presses"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/presses")
+    assert world.acknowledged == [(press.event_id, "somchai")]
+    assert "/acknowledge" not in (await real.get("/")).text
+
+
+async def test_acknowledging_with_the_feed_alive_needs_no_answer(real: httpx.AsyncClient, world: FakeWorld) -> None:
+    press = world.press()
+    answer = await logged_in(real).post(f"/presses/{press.event_id}/acknowledge", headers={"hx-request": "true"})
+    assert (answer.status_code, answer.text) == (204, "")
+
+
+async def test_nobody_acknowledges_without_a_login(real: httpx.AsyncClient, world: FakeWorld) -> None:
+    press = world.press()
+    answer = await real.post(f"/presses/{press.event_id}/acknowledge")
+    assert answer.status_code == 401
+    assert world.acknowledged == []
+
+
+async def test_in_the_demo_a_visitor_acknowledges(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    press = world.press()
+    await demo.post(f"/presses/{press.event_id}/acknowledge")
+    assert world.acknowledged == [(press.event_id, "demo")]
+
+
+async def test_a_drill_is_marked_wherever_it_appears(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    world.press(is_drill=True)
+    text = (await demo.get("/", params={"lang": "th"})).text
+    assert "press--drill" in text
+    assert "data-drill" in text
+    assert text.count("ทดสอบ") >= 3
+
+
+async def test_acts_of_the_panel_reach_the_demo(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    answer = await demo.post("/demo/act", data={"name": "kill_camera", "target": "TWN-P01-CAM"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/#demo")
+    assert world.acted == [("kill_camera", "TWN-P01-CAM")]
+    assert (await demo.post("/demo/act", data={"name": "burn", "target": ""})).status_code == 400
+
+
+async def test_a_real_fleet_has_nothing_to_break(real: httpx.AsyncClient, world: FakeWorld) -> None:
+    assert (await logged_in(real).post("/demo/act", data={"name": "kill_camera", "target": "TWN-P01-CAM"})).status_code == 404
+    assert world.acted == []
+
+
+async def test_every_answer_carries_the_security_headers(demo: httpx.AsyncClient) -> None:
+    for path in ("/", "/nope", "/login", "/assets/x/console.css"):
+        headers = (await demo.get(path)).headers
+        assert "default-src 'none'" in headers["content-security-policy"]
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["x-frame-options"] == "DENY"
+
+
+async def test_people_get_problems_as_pages_and_programs_as_json(demo: httpx.AsyncClient) -> None:
+    page = await demo.get("/positions/NOPE", params={"lang": "en"})
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no such page" in page.text
+    assert "there is no position NOPE" in page.text
+    program = await demo.get("/positions/NOPE", headers={"accept": "application/json"})
+    assert program.headers["content-type"] == "application/problem+json"
+    assert (await demo.get("/api/v1/nope")).headers["content-type"] == "application/problem+json"
+
+
+async def test_a_missing_field_is_said_in_plain_words(demo: httpx.AsyncClient) -> None:
+    answer = await demo.post("/login", data={"user": "somchai"}, params={"lang": "en"})
+    assert answer.status_code == 422
+    assert "Something is missing or out of bounds" in answer.text
+
+
+@pytest.mark.parametrize("span", ["hour", "day", "week", "", "century"])
+async def test_a_position_over_any_span(demo: httpx.AsyncClient, span: str) -> None:
+    answer = await demo.get("/positions/TWN-P01-CAM", params={"span": span, "lang": "en"})
+    assert answer.status_code == 200
+    assert "10 pictures a second" in answer.text
+    assert "1 min 30 s" in answer.text
