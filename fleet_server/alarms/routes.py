@@ -13,9 +13,7 @@ from fleet_server.clock import Clock
 from fleet_server.paging import Cursor, Limit, Page, decode_cursor, page_of
 
 
-class PressOut(BaseModel):
-    """A press of a panic button, drill or not."""
-
+class _Stored(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
     event_id: str
@@ -26,7 +24,6 @@ class PressOut(BaseModel):
     occurred_at_ms: int
     received_at_ms: int
     latency_ms: int
-    age_ms: int = 0
     is_dated: bool
     is_drill: bool
     is_late: bool
@@ -38,6 +35,12 @@ class PressOut(BaseModel):
     acknowledged_at_ms: int | None
     closed_by: str | None
     closed_at_ms: int | None
+
+
+class PressOut(_Stored):
+    """A press of a panic button, drill or not, with its place."""
+
+    age_ms: int
     label_th: str = ""
     label_en: str = ""
     lat: float | None = None
@@ -59,11 +62,11 @@ def router(service: Alarms, guard: Guard, clock: Clock) -> APIRouter:
     answerer = Depends(guard.allow(Permission.ACKNOWLEDGE_PRESS))
 
     def show(press: Press) -> PressOut:
-        shown: dict[str, object] = {"age_ms": press.age_ms(clock.now_ms())}
+        place: dict[str, object] = {}
         if press.position is not None:
-            place = press.position
-            shown |= {"label_th": place.label_th, "label_en": place.label_en, "lat": place.lat, "lon": place.lon}
-        return PressOut.model_validate(press).model_copy(update=shown)
+            place = {name: getattr(press.position, name) for name in ("label_th", "label_en", "lat", "lon")}
+        stored = _Stored.model_validate(press).model_dump()
+        return PressOut.model_validate({**stored, **place, "age_ms": press.age_ms(clock.now_ms())})
 
     @routes.get("/presses")
     def presses(
