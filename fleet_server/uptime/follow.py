@@ -11,13 +11,14 @@ from fleet_server.presence.evidence import read_clock_of
 from fleet_server.presence.wiring import FOREVER_MS
 from fleet_server.storage import Database
 from fleet_server.uptime import store
-from fleet_server.uptime.fold import node_reach_ms
+from fleet_server.uptime.fold import node_reach_ms, observations
 from fleet_server.uptime.ledger import MAX_EARLIER_MS, Ledger
 from fleet_server.uptime.model import hour_of, hours
 from fleet_server.uptime.store import BootKey, Undated
 
 CURSOR: Final = "uptime"
 BATCH: Final = 5_000
+QUIET_MS: Final = 60_000
 _SAVE_EVERY_MS: Final = 5_000
 
 
@@ -38,7 +39,9 @@ class _Findings:
 class Follower:
     """Reads the journal once, in order, and marks the closed hours that need another fold."""
 
-    def __init__(self, database: Database, journal: Journal, ledger: Ledger) -> None:
+    def __init__(self, database: Database, journal: Journal, ledger: Ledger, *, quiet_ms: int = QUIET_MS) -> None:
+        """An hour is folded again once nothing more has touched it for `quiet_ms`, or after ten times that."""
+        self._quiet_ms = quiet_ms
         self._database = database
         self._journal = journal
         self._ledger = ledger
@@ -67,7 +70,8 @@ class Follower:
             with self._database.write() as connection:
                 if findings.starts_ms < FOREVER_MS:
                     self._ledger.widen(connection, findings.starts_ms)
-                store.mark(connection, findings.marks)
+                due_at_ms, limit_at_ms = now_ms + self._quiet_ms, now_ms + 10 * self._quiet_ms
+                store.mark(connection, findings.marks, due_at_ms=due_at_ms, limit_at_ms=limit_at_ms)
                 store.save_undated(connection, findings.undated)
                 store.settle_boots(connection, findings.learnt)
                 self._journal.set_cursor(connection, CURSOR, rows[-1].id)
@@ -92,9 +96,16 @@ class Follower:
                 self._learn(row, findings, window)
             if row.topic is Up.HEARTBEAT:
                 at_ms = row.at_ms if row.at_ms is not None else self._date(row, findings)
-                if at_ms is not None:
-                    self._mark(findings, row.node, at_ms, at_ms, window)
+                if at_ms is not None and at_ms - node_reach_ms(self._ledger.wiring(), row.node) < window[1]:
+                    self._look_into(row, findings, window)
         return findings
+
+    def _look_into(self, row: Row, findings: _Findings, window: tuple[int, int]) -> None:
+        """Mark the closed hours that the evidence of a heartbeat really touches."""
+        wiring = self._ledger.wiring()
+        made = [observation.at_ms for _, observation in observations(row, wiring, self._ledger.offset_of)]
+        if made and min(made) >= (self._ledger.origin_ms() or 0) - MAX_EARLIER_MS:
+            self._mark(findings, row.node, min(made), max(made) + wiring.node(row.node).cap_ms, window)
 
     def _learn(self, row: Row, findings: _Findings, window: tuple[int, int]) -> None:
         """On the first trusted clock of a boot, mark the hours that its earlier heartbeats leave and reach."""
@@ -108,8 +119,13 @@ class Follower:
         if offset_ms is None:  # it was not learnt from this row: another will come
             return
         findings.learnt.append(key)
-        self._mark(findings, row.node, span.received_from_ms, span.received_to_ms, window)
-        self._mark(findings, row.node, span.mono_from_ms + offset_ms, span.mono_to_ms + offset_ms, window)
+        reach_ms = node_reach_ms(self._ledger.wiring(), row.node)
+        earliest_ms = (self._ledger.origin_ms() or 0) - MAX_EARLIER_MS
+        for from_ms, to_ms in (
+            (span.received_from_ms, span.received_to_ms),
+            (span.mono_from_ms + offset_ms, span.mono_to_ms + offset_ms),
+        ):
+            self._mark(findings, row.node, max(earliest_ms, from_ms - reach_ms), to_ms + reach_ms, window)
 
     def _date(self, row: Row, findings: _Findings) -> int | None:
         """Date a heartbeat whose wall clock is not believed; remember it while its boot's offset is unknown."""
@@ -125,12 +141,9 @@ class Follower:
         return row.received_at_ms if row.lane is Lane.LIVE else None
 
     def _mark(self, findings: _Findings, node: NodeId, from_ms: int, to_ms: int, window: tuple[int, int]) -> None:
-        """Mark the closed hours that evidence between two heartbeats' times can touch."""
+        """Mark the closed hours that `[from_ms, to_ms]` touches; where it begins before the ledger, the ledger is to begin earlier."""
         started_ms, closed_ms = window
-        if from_ms - 86_400_000 >= closed_ms:
-            return
-        reach_ms = node_reach_ms(self._ledger.wiring(), node)
-        if from_ms - reach_ms < started_ms and from_ms >= (self._ledger.origin_ms() or 0) - MAX_EARLIER_MS:
-            findings.starts_ms = min(findings.starts_ms, hour_of(from_ms - reach_ms))
-        first_ms, end_ms = max(started_ms, from_ms - reach_ms), min(closed_ms, to_ms + reach_ms + 1)
-        findings.marks.update(((f"node:{node}", hour_ms), None) for hour_ms in hours(first_ms, end_ms))
+        if from_ms < started_ms:
+            findings.starts_ms = min(findings.starts_ms, hour_of(from_ms))
+        touched = hours(max(started_ms, from_ms), min(closed_ms, to_ms + 1))
+        findings.marks.update(((f"node:{node}", hour_ms), None) for hour_ms in touched)

@@ -162,10 +162,10 @@ class Ledger:
 
     # ---- folding ----------------------------------------------------------------------------------------------------
 
-    def settle(self, *, limit: int = _MARKS) -> int:
-        """Fold what is marked, oldest first, at most `limit` marks; return how many were done."""
+    def settle(self, *, limit: int = _MARKS, is_all: bool = False) -> int:
+        """Fold what is due (or all that is marked), oldest first, at most `limit` marks; return how many were done."""
         with self._database.read() as connection:
-            marks = store.dirty(connection, limit=limit)
+            marks = store.dirty(connection, limit=limit, now_ms=None if is_all else self._clock.now_ms())
         for positions, run, mine in _jobs(marks, self.wiring()):
             rows = self.fold(positions, run) if positions else []
             with self._database.write() as connection:
@@ -193,7 +193,7 @@ class Ledger:
         self.sync_registry()
         self.close_hours()
         total, done = self.backlog(), 0
-        while folded := self.settle(limit=2_000):
+        while folded := self.settle(limit=2_000, is_all=True):
             done += folded
             if progress is not None:
                 progress(done, max(done, total))

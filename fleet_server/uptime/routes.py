@@ -118,8 +118,8 @@ class ExemptionOut(BaseModel):
 
 
 def router(service: Uptime, guard: Guard, clock: Clock) -> APIRouter:
-    """Return the routes."""
-    api = APIRouter(prefix="/api/v1", tags=["uptime"])
+    """Return the routes, to be mounted under `/api/v1`."""
+    api = APIRouter(tags=["uptime"])
     view = Annotated[Principal, Depends(guard.allow(Permission.VIEW))]
     declare = Annotated[Principal, Depends(guard.allow(Permission.DECLARE_EXEMPTION))]
 

@@ -19,7 +19,7 @@ from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
 from fleet_server.uptime import store
 from fleet_server.uptime.fold import Key, position_parts, states
-from fleet_server.uptime.follow import BATCH, Follower
+from fleet_server.uptime.follow import BATCH, QUIET_MS, Follower
 from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress
 from fleet_server.uptime.model import (
     HOUR_MS,
@@ -90,15 +90,26 @@ class Uptime:
     """
 
     def __init__(
-        self, database: Database, journal: Journal, directory: Callable[[], Directory], clock: Clock, *, grace_ms: int = GRACE_MS
+        self,
+        database: Database,
+        journal: Journal,
+        directory: Callable[[], Directory],
+        clock: Clock,
+        *,
+        grace_ms: int = GRACE_MS,
+        quiet_ms: int = QUIET_MS,
     ) -> None:
-        """`directory` returns the registry's snapshot of now; an hour is closed `grace_ms` after its end."""
+        """`directory` returns the registry's snapshot of now.
+
+        An hour is closed `grace_ms` after its end. Once late evidence touched it, it is folded again when nothing more has
+        come for `quiet_ms`, at the latest after ten times that.
+        """
         self._database = database
         self._clock = clock
         self._directory = directory
         self._journal = journal
         self._ledger = Ledger(database, journal, directory, clock, grace_ms=grace_ms)
-        self._follower = Follower(database, journal, self._ledger)
+        self._follower = Follower(database, journal, self._ledger, quiet_ms=quiet_ms)
         self._open = OpenHours(journal, self._ledger.offset_of)
 
     # ---- keeping up -------------------------------------------------------------------------------------------------
@@ -137,6 +148,13 @@ class Uptime:
             pass
         self._open.forget()
         return self._ledger.rebuild(progress)
+
+    def settle(self) -> None:
+        """Bring the ledger to rest: read all of the journal, close what is over, and fold all that is marked, due or not."""
+        while not self.advance():
+            pass
+        while self._ledger.settle(is_all=True):
+            pass
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of all ledger rows in order."""

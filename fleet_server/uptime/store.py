@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    case,
     delete,
     func,
     insert,
@@ -52,8 +53,12 @@ ledger_dirty = Table(
     Column("subject", String(48), primary_key=True),
     Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("mark", BigInteger, nullable=False),
+    Column("due_at_ms", BigInteger, nullable=False),
+    Column("limit_at_ms", BigInteger, nullable=False),
+    Index("ix_ledger_dirty_due_at_ms", "due_at_ms"),
 )
-"""Hours to fold (again), by `node:{id}` or `position:{id}`; `mark` counts up each time it is asked for again."""
+"""Hours to fold (again), by `node:{id}` or `position:{id}`. `mark` counts up each time it is asked for again, which also puts
+`due_at_ms` off, up to `limit_at_ms`: while a node replays an hour, that hour is not folded for each message."""
 
 ledger_undated = Table(
     "ledger_undated",
@@ -234,18 +239,27 @@ def _row(row: Any) -> LedgerRow:
 # ---- what must be folded ------------------------------------------------------------------------------------------------
 
 
-def mark(connection: Connection, wanted: Iterable[tuple[str, int]]) -> None:
-    """Ask for hours to be folded; asking again while it is being done asks for another time."""
-    values = [{"subject": subject, "hour_ms": hour_ms, "mark": 1} for subject, hour_ms in dict.fromkeys(wanted)]
-    if values:
-        statement = _insert(connection, ledger_dirty)
-        keys = list(ledger_dirty.primary_key.columns)
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"mark": ledger_dirty.c.mark + 1}), values)
+def mark(connection: Connection, wanted: Iterable[tuple[str, int]], *, due_at_ms: int = 0, limit_at_ms: int = 0) -> None:
+    """Ask for hours to be folded, at once unless `due_at_ms` says otherwise; asking again while it is being done asks for another time."""
+    values = [
+        {"subject": subject, "hour_ms": hour_ms, "mark": 1, "due_at_ms": due_at_ms, "limit_at_ms": limit_at_ms}
+        for subject, hour_ms in dict.fromkeys(wanted)
+    ]
+    if not values:
+        return
+    statement, old = _insert(connection, ledger_dirty), ledger_dirty.c
+    due = case((statement.excluded.due_at_ms < old.limit_at_ms, statement.excluded.due_at_ms), else_=old.limit_at_ms)
+    upsert = statement.on_conflict_do_update(
+        index_elements=list(ledger_dirty.primary_key.columns), set_={"mark": old.mark + 1, "due_at_ms": due}
+    )
+    connection.execute(upsert, values)
 
 
-def dirty(connection: Connection, *, limit: int) -> list[Dirty]:
-    """Return hours to fold, oldest first."""
+def dirty(connection: Connection, *, limit: int, now_ms: int | None = None) -> list[Dirty]:
+    """Return hours to fold, oldest first: those that are due, or all without `now_ms`."""
     query = select(ledger_dirty).order_by(ledger_dirty.c.hour_ms, ledger_dirty.c.subject).limit(limit)
+    if now_ms is not None:
+        query = query.where(ledger_dirty.c.due_at_ms <= now_ms)
     return [Dirty(row.subject, row.hour_ms, row.mark) for row in connection.execute(query)]
 
 

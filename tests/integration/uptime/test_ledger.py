@@ -16,7 +16,7 @@ GRACE = 120_000
 
 
 def uptime_of(world: World) -> Uptime:
-    return Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE)
+    return Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE, quiet_ms=0)
 
 
 def settle(uptime: Uptime) -> None:
@@ -91,6 +91,45 @@ def test_late_evidence_repairs_a_closed_hour_and_is_printed_apart(world: World, 
     settle(uptime)
     after = whole(world, uptime, to_ms=T0 + HOUR).parts
     assert after == Parts(working_ms=HOUR, replayed_ms=1_790_000, observations=180)
+
+
+def test_an_hour_that_is_being_replayed_is_folded_when_it_is_quiet(world: World, camera: str) -> None:
+    camera_beats(world, T0, T0 + 20_000)
+    uptime = Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE, quiet_ms=60_000)
+    world.clock.at_ms = T0 + 2 * HOUR
+    settle(uptime)
+    for step in range(10):  # one message every 50 s
+        world.clock.at_ms = T0 + 2 * HOUR + step * 50_000
+        at = T0 + (step + 1) * 20_000
+        world.beat([evidence("cam-a", at=at)], wall=at, lane=Lane.REPLAY, received=world.clock.at_ms)
+        uptime.advance()
+        assert uptime.backlog() == 1
+    assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms == 30_000
+    world.clock.at_ms += 60_000
+    uptime.advance()
+    assert uptime.backlog() == 0
+    assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms == 230_000
+    for step in range(13):  # it never falls quiet: then after ten times that
+        world.clock.at_ms += 50_000
+        at = T0 + (step + 11) * 20_000
+        world.beat([evidence("cam-a", at=at)], wall=at, lane=Lane.REPLAY, received=world.clock.at_ms)
+        uptime.advance()
+    assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms > 400_000
+    uptime.settle()
+    assert uptime.backlog() == 0
+
+
+def test_a_live_heartbeat_marks_no_closed_hour(world: World) -> None:
+    world.add_node()
+    world.add_position("LMP", Kind.STREET_LIGHT, functions=(Function.LIT,))
+    uptime = uptime_of(world)
+    for at in range(T0 + HOUR - 60_000, T0 + HOUR + 600_000, 60_000):
+        world.beat([evidence("lmp", Function.LIT, at=at, ttl=150_000)], wall=at + 10_000)
+        world.clock.at_ms = at + 10_060
+        uptime._follower.follow(world.clock.at_ms)
+        assert uptime.backlog() == 0
+        settle(uptime)
+    assert len(uptime.hours("LMP", scope=Scope.ALL, from_ms=T0, to_ms=T0 + 2 * HOUR)) == 1
 
 
 def test_live_evidence_older_than_its_ttl_is_late(world: World, camera: str) -> None:

@@ -156,7 +156,7 @@ def settle(uptime: Uptime) -> None:
 @given(acts)
 def test_a_rebuilt_ledger_equals_the_grown_one_byte_for_byte(happened: list[object]) -> None:
     with a_world() as world:
-        uptime = Uptime(world.database, world.journal, world.directory, world.clock)
+        uptime = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
         for what in happened:
             act(world, uptime, what)
         world.clock.at_ms += 3 * HOUR
@@ -171,14 +171,14 @@ def test_a_rebuilt_ledger_equals_the_grown_one_byte_for_byte(happened: list[obje
 @given(acts, st.integers(0, END), st.integers(1, END))
 def test_usage_is_the_same_whether_hours_are_open_closed_or_cut(happened: list[object], start: int, length: int) -> None:
     with a_world() as world:
-        grown = Uptime(world.database, world.journal, world.directory, world.clock)
+        grown = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
         for what in happened:
             act(world, grown, what)
             if not isinstance(what, Settle):  # the open hours are looked at all the time
                 grown.usage(scope=Scope.ALL, from_ms=T0, to_ms=T0 + 3 * END)
         span = (T0 + start, T0 + start + length)
         world.clock.at_ms = max(world.clock.at_ms, span[1])
-        fresh = Uptime(world.database, world.journal, world.directory, world.clock)
+        fresh = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
         before = [
             (u.code, u.function, _times(u.parts))
             for by in (False, True)
