@@ -55,6 +55,8 @@ class _Watched:
     level: bool | None = None
     seq: int = 0
     known: asyncio.Event = field(default_factory=asyncio.Event)
+    is_handed_out: bool = False
+    """Whether somebody may have read the level already; from then on each new one is told."""
 
     def read(self) -> bool:
         if self.level is None:
@@ -96,6 +98,7 @@ class SimulatedGpio:
         with suppress(TimeoutError):
             async with asyncio.timeout(_CONNECT_TIMEOUT_S):
                 await watched.known.wait()
+        watched.is_handed_out = True
         return watched
 
     async def drive(self, line: int) -> _Driven:
@@ -161,10 +164,10 @@ class SimulatedGpio:
         watched = self._watched.get(tell.line)
         if watched is None:
             return
-        is_first, has_hole = not watched.known.is_set() and watched.seq == 0, tell.seq != watched.seq + 1
+        has_hole = tell.seq != watched.seq + 1
         watched.level, watched.seq = tell.level, tell.seq
         watched.known.set()
         if tell.op == "edge":
             watched.on_edge(Edge(tell.line, tell.level, tell.mono_ms, tell.seq, is_resync=has_hole))
-        elif not is_first:
+        elif watched.is_handed_out:
             watched.on_edge(Edge(tell.line, tell.level, tell.mono_ms, tell.seq, is_resync=True))

@@ -86,6 +86,7 @@ class Contact:
         self._open = _Stable(self.timing.debounce_ms)  # the normally open contact: True is pressed
         self._equal = _Stable(self.timing.fault_ms, level=False)  # both contacts say the same: True is a wiring fault
         self._raw: list[bool | None] = [None, None if self.is_pair else False]
+        self._was_open = False
         self._pressed_ms: int | None = None
         self._closed_ms: int | None = None
         self._is_stuck = False
@@ -125,6 +126,7 @@ class Contact:
         signals = self.tick(at_ms)
         self._raw[1 if is_second else 0] = level
         if not is_second:
+            self._was_open = self._was_open or not level
             self._open.feed(self._now_ms, level)
         first, second = self._raw
         if self.is_pair and first is not None and second is not None:
@@ -145,7 +147,7 @@ class Contact:
         was_known = self.is_known
         since_ms = self._open.settle(due_ms)
         if since_ms is not None:
-            signals += self._closed(since_ms, is_boot=not was_known) if self.is_pressed else self._opened(since_ms, was_known)
+            signals += self._closed(since_ms, is_boot=not self._was_open) if self.is_pressed else self._opened(since_ms, was_known)
         fault_ms = self._equal.settle(due_ms)
         if fault_ms is not None:
             signals.append(Signal(Sign.FAULT if self.has_wire_fault else Sign.FAULT_CLEARED, fault_ms))

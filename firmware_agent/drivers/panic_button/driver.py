@@ -239,6 +239,8 @@ class PanicButton:
                 self._outputs[name].set(level)
 
     def _observe(self, *, is_due: bool) -> None:
+        if not (self._contact.is_known or self._unreadable_seen):
+            return  # just started: nothing was seen yet
         proof = Proof.from_text(self._port.memory().get(_PROOF))
         age = None if proof is None else age_s(proof.pressed, self._port.clock)
         verdict, cause = self._judge(proof, age)
