@@ -82,8 +82,8 @@ class NodeStateOut(_Out):
 
 
 def router(service: Presence, guard: Guard) -> APIRouter:
-    """Return the routes."""
-    api = APIRouter(prefix="/api/v1", tags=["states"])
+    """Return the routes, to be mounted under `/api/v1`."""
+    api = APIRouter(tags=["states"])
     view = Annotated[Principal, Depends(guard.allow(Permission.VIEW))]
 
     @api.get("/states")

@@ -41,8 +41,8 @@ class InnovationOut(BaseModel):
 
 
 def router(service: Scoring, guard: Guard) -> APIRouter:
-    """Return the routes."""
-    api = APIRouter(prefix="/api/v1", tags=["score"])
+    """Return the routes, to be mounted under `/api/v1`."""
+    api = APIRouter(tags=["score"])
 
     @api.get("/innovation")
     def innovation(principal: Annotated[Principal, Depends(guard.allow(Permission.VIEW))], unit: UnitQuery = None) -> InnovationOut:

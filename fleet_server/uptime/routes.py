@@ -11,9 +11,9 @@ from fleet_server.access.guard import Guard, narrowed
 from fleet_server.access.model import Permission, Principal
 from fleet_server.clock import Clock
 from fleet_server.paging import Cursor, Limit, Page, decode_cursor, page_of
+from fleet_server.uptime.exemption_store import Exemption
 from fleet_server.uptime.model import ExemptionKind, Parts, Span, measures, percent, without_replay
 from fleet_server.uptime.service import Summary, Uptime, Usage
-from fleet_server.uptime.store import Exemption
 
 DAY_MS: Final = 86_400_000
 _MAX_MS: Final = 253_402_300_799_999

@@ -67,7 +67,18 @@ async def _until_signal(run: Run) -> int:
         work.cancel()
         await asyncio.wait({work})
         return 0
-    return work.result()
+    try:
+        return work.result()
+    except BaseExceptionGroup as group:
+        raise _first_of(group) from group
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error in a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @contextmanager

@@ -21,7 +21,7 @@ Device = CameraSimulator | Button | Lamp | SimulatedSensor
 HEARTBEAT_S: Final = 2.0
 PACE: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
-        "camera": {"probe_interval_s": 1.5, "sample_interval_s": 3.0, "sample_length_s": 1.0},
+        "camera": {"probe_interval_s": 1.5, "sample_interval_s": 3.0, "sample_s": 1.0},
         "panic_button": {"check_interval_s": 2.0},
         "street_light": {"poll_interval_s": 1.5, "warm_up_s": 1.0},
         "sensor": {"poll_interval_s": 2.0},

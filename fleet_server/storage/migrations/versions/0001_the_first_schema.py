@@ -236,8 +236,13 @@ def upgrade() -> None:
         sa.Column("subject", sa.String(length=48), nullable=False),
         sa.Column("hour_ms", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("mark", sa.BigInteger(), nullable=False),
+        sa.Column("due_at_ms", sa.BigInteger(), nullable=False),
+        sa.Column("limit_at_ms", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("subject", "hour_ms", name=op.f("pk_ledger_dirty")),
     )
+    with op.batch_alter_table("ledger_dirty", schema=None) as batch_op:
+        batch_op.create_index("ix_ledger_dirty_due_at_ms", ["due_at_ms"], unique=False)
+
     op.create_table(
         "ledger_input",
         sa.Column("position_id", sa.String(length=36), nullable=False),
@@ -561,6 +566,9 @@ def downgrade() -> None:
     op.drop_table("ledger_undated")
     op.drop_table("ledger_state")
     op.drop_table("ledger_input")
+    with op.batch_alter_table("ledger_dirty", schema=None) as batch_op:
+        batch_op.drop_index("ix_ledger_dirty_due_at_ms")
+
     op.drop_table("ledger_dirty")
     with op.batch_alter_table("ledger", schema=None) as batch_op:
         batch_op.drop_index("ix_ledger_unit_path_hour_ms")

@@ -48,9 +48,11 @@ class Api:
         self.guard = OpenGuard()
         app = FastAPI()
         problems.install(app)
-        app.include_router(presence_routes.router(self.presence, self.guard))
-        app.include_router(uptime_routes.router(self.uptime, self.guard, world.clock))
-        app.include_router(scoring_routes.router(Scoring(database, world.directory, self.presence, world.clock), self.guard))
+        app.include_router(presence_routes.router(self.presence, self.guard), prefix="/api/v1")
+        app.include_router(uptime_routes.router(self.uptime, self.guard, world.clock), prefix="/api/v1")
+        app.include_router(
+            scoring_routes.router(Scoring(database, world.directory, self.presence, world.clock), self.guard), prefix="/api/v1"
+        )
         self.app = app
         world.beat([evidence("cam-a", at=T0)], wall=T0)
         world.clock.at_ms = T0 + 10_000
