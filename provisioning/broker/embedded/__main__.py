@@ -11,9 +11,9 @@ import os
 import signal
 import sys
 import threading
-from datetime import UTC, datetime
 from pathlib import Path
 
+from provisioning.broker.embedded import logs
 from provisioning.broker.embedded.gate import Gate
 from provisioning.broker.embedded.router import Router
 from provisioning.broker.embedded.settings import EmbeddedSettings, load_settings
@@ -21,22 +21,6 @@ from provisioning.errors import ProvisioningError
 from provisioning.files import write_file
 
 _log = logging.getLogger(__name__)
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object per line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        line.update({name: value for name in ("peer", "times") if (value := getattr(record, name, None)) is not None})
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
 
 
 async def run(settings: EmbeddedSettings) -> None:
@@ -95,12 +79,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True, help="settings, JSON or TOML")
     parser.add_argument("--exit-with-parent", action="store_true", help="end when standard input ends")
     arguments = parser.parse_args()
-    handler = logging.StreamHandler()
-    handler.setFormatter(_JsonLines())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("provisioning").setLevel(logging.INFO)
-    # What it warns of is either our gate's doing or a client that left; it quotes what clients send.
-    logging.getLogger("amqtt").setLevel(logging.ERROR)
+    logs.set_up()
     if arguments.exit_with_parent:
         _exit_with_parent()
     status = 0

@@ -10,7 +10,6 @@ import socket
 import ssl
 from typing import Final
 
-from provisioning.broker.embedded.complaints import Complaints
 from provisioning.broker.embedded.identity import Trust, load_trust
 from provisioning.broker.embedded.link import Link, Refused, close_stream
 from provisioning.broker.embedded.packets import Kind, Malformed, Packet, Splitter, read_connect, write_refusal
@@ -43,7 +42,6 @@ class Gate:
         self._server: asyncio.Server | None = None
         self._links: dict[str, Link] = {}
         self._pending = 0
-        self._complaints = Complaints()
 
     async def start(self) -> int:
         """Listen; return the port.
@@ -67,7 +65,7 @@ class Gate:
         await self._listen()
         for link in list(self._links.values()):
             if self._trust.is_over(link.certificate):
-                self._complaints.add("the certificate was revoked or has expired", link.peer)
+                _log.warning("Refused: %s", "the certificate was revoked or has expired", extra={"peer": link.peer})
                 link.close()
         _log.info("Certificates and lists reloaded")
 
@@ -97,9 +95,9 @@ class Gate:
         try:
             link = await self._admit(reader, writer, peer)
         except (Refused, Malformed, Untrusted) as error:
-            self._complaints.add(str(error), peer)
+            _log.warning("Refused: %s", str(error), extra={"peer": peer})
         except TimeoutError:
-            self._complaints.add("no CONNECT in time", peer)
+            _log.warning("Refused: %s", "no CONNECT in time", extra={"peer": peer})
         except OSError:
             pass  # it went away by itself
         else:
@@ -124,7 +122,7 @@ class Gate:
         if refusal is not None:
             writer.write(write_refusal(_NOT_AUTHORISED))
             raise Refused(f"{who.name}: {refusal}")
-        return Link(who, certificate, connect, reader, writer, splitter, router=self._router, peer=peer, complaints=self._complaints)
+        return Link(who, certificate, connect, reader, writer, splitter, router=self._router, peer=peer)
 
     async def _serve(self, link: Link) -> None:
         name = link.who.name

@@ -8,7 +8,6 @@ from typing import Final
 
 from amqtt.adapters import ReaderAdapter, WriterAdapter
 
-from provisioning.broker.embedded.complaints import Complaints
 from provisioning.broker.embedded.packets import (
     Connect,
     Kind,
@@ -51,7 +50,6 @@ class Link:
         *,
         router: Router,
         peer: str,
-        complaints: Complaints,
     ) -> None:
         self.who: Final = who
         self.certificate: Final = certificate
@@ -62,7 +60,6 @@ class Link:
         self._writer = writer
         self._splitter = splitter
         self._router = router
-        self._complaints = complaints
         self._is_closed = False
         self._task: asyncio.Task[object] | None = None
         # §3.1.2.10: one and a half times the keep-alive, counted from the last whole packet, so that trickling bytes do not count.
@@ -106,8 +103,7 @@ class Link:
             if packet is not None:
                 self._check(packet)
         except (Malformed, Refused) as error:
-            self._complaints.add(f"{self.who.name}: {error}", self.peer)
-            self.close()
+            self._refuse(str(error))
             packet = None
         if packet is None or packet.kind is Kind.DISCONNECT:
             await self._settle()
@@ -138,8 +134,7 @@ class Link:
             async with asyncio.timeout(_WRITE_TIMEOUT_S):
                 await self._writer.drain()
         except TimeoutError as error:
-            self._complaints.add(f"{self.who.name}: does not read", self.peer)
-            self.close()
+            self._refuse("does not read what it is sent")
             raise ConnectionResetError from error
 
     async def finish(self) -> None:
@@ -151,6 +146,10 @@ class Link:
     def address(self) -> tuple[str, int]:
         """The client's address, for the router's log."""
         return self.peer, 0
+
+    def _refuse(self, reason: str) -> None:
+        _log.warning("Refused: %s: %s", self.who.name, reason, extra={"peer": self.peer})
+        self.close()
 
     async def _receive(self) -> Packet | None:
         while not self._is_closed:
@@ -188,7 +187,7 @@ class Link:
         """Read no further while the router is busy; TCP then slows the client down."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                while self._router.is_busy:  # noqa: ASYNC110  # amqtt tells no events of its queues
+                while self._router.is_busy(self.who.name):  # noqa: ASYNC110  # amqtt tells no events of its queues
                     await asyncio.sleep(0.01)
 
     async def _settle(self) -> None:

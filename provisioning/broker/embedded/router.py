@@ -16,8 +16,12 @@ from amqtt.plugins.base import BaseAuthPlugin
 from amqtt.session import ApplicationMessage, Session
 
 _LISTENER: Final = "default"
-_BUSY: Final = 500
-"""Messages under way inside the router above which nodes are not read from."""
+_BUSY: Final = 200
+"""Messages under way inside the router above which nodes are not read from; each has at most the size of a packet."""
+_BUSY_WITH_ONE: Final = 20
+"""The same for messages of one node."""
+_MAX_QUEUED_BYTES: Final = 32 * 1024 * 1024
+"""Payload kept for one persistent session whose client is away."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +59,11 @@ class Router:
         await self._broker.forget_if_clean(name)
         await self._broker.external_connected(reader, writer, _LISTENER)
 
-    @property
-    def is_busy(self) -> bool:
-        """Whether messages pile up, because subscribers are slow."""
-        return self._broker._broadcast_queue.qsize() + len(self._broker._tasks_queue) > _BUSY
+    def is_busy(self, name: str) -> bool:
+        """Whether messages of this client, or of all, pile up because subscribers are slow. amqtt itself reads on without end."""
+        session, _ = self._broker.sessions.get(name, (None, None))
+        own = session.delivered_message_queue.qsize() if session is not None else 0
+        return own > _BUSY_WITH_ONE or self._broker._broadcast_queue.qsize() + len(self._broker._tasks_queue) > _BUSY
 
     def has_passed_on(self, name: str) -> bool:
         """Whether what a client sent has been passed on.
@@ -118,17 +123,22 @@ class _Steady(dict[K, V]):
 
 
 class _Bounded(asyncio.Queue[ApplicationMessage]):
-    """A queue that drops its oldest message when it is full, and says so once."""
+    """A queue that drops its oldest messages when it is full, and says so."""
 
     def __init__(self, size: int, name: str) -> None:
-        super().__init__(size)
+        super().__init__()
+        self._most = size
         self._name = name
-        self._dropped = 0
+        self._bytes = 0
 
     async def put(self, item: ApplicationMessage) -> None:
-        if self.full():
-            self.get_nowait()
-            if not self._dropped:
-                _log.warning("The queue of %s is full: its oldest messages are dropped until it comes back", self._name)
-            self._dropped += 1
         self.put_nowait(item)
+        self._bytes += len(item.data)
+        while self.qsize() > self._most or self._bytes > _MAX_QUEUED_BYTES:
+            self.get_nowait()
+            _log.warning("The queue for %s, who is away, is full: its oldest messages are dropped", self._name)
+
+    def get_nowait(self) -> ApplicationMessage:
+        item = super().get_nowait()
+        self._bytes -= len(item.data)
+        return item

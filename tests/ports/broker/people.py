@@ -151,6 +151,15 @@ class Raw:
     def send(self, data: bytes) -> None:
         self._writer.write(data)
 
+    async def send_all(self, data: bytes) -> None:
+        """Send, and wait while the broker does not read."""
+        self._writer.write(data)
+        await self._writer.drain()
+
+    def pause(self) -> None:
+        """Read nothing any more."""
+        self._writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
+
     async def receive(self) -> bytes:
         """Return the next bytes, nothing at the end of the connection."""
         async with asyncio.timeout(WITHIN_S):

@@ -63,6 +63,7 @@ async def test_it_stops_at_once_with_clients_connected(own_broker: Broker, autho
 
 
 async def test_sigterm_is_obeyed_not_only_killed(own_broker: Broker, authority: Authority) -> None:
+    await message_passes(authority, own_broker, authority.node())  # Mosquitto listens before it minds signals
     ended = asyncio.create_task(own_broker.wait())
     os.kill(pid_of(own_broker), signal.SIGTERM)
     assert "status 0" in await asyncio.wait_for(ended, WITHIN_S)
