@@ -8,82 +8,16 @@ import heapq
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from firmware_agent.contract.ids import Channel, NodeId, SessionId
+from firmware_agent.contract.ids import NodeId, SessionId
 from firmware_agent.contract.messages import Status
-from firmware_agent.contract.vocabulary import Function, Online
+from firmware_agent.contract.vocabulary import Online
 from fleet_server.presence.dating import boot_offset_ms, read_clock
 from fleet_server.presence.evidence import SlimHeartbeat, dated
 from fleet_server.presence.layers import Cause, NodeStatus, PositionStatus
-from fleet_server.presence.model import SEVERITY, FunctionState, Observation, State, outranks
+from fleet_server.presence.model import SEVERITY, Observation, State, outranks
+from fleet_server.presence.now import FunctionNow, NodeNow, PositionNow, node_status, position_status
 from fleet_server.presence.wiring import Wiring
 from fleet_server.registry.model import NodeRef, PositionRef
-
-
-class _FunctionNow:
-    """One function of a position."""
-
-    __slots__ = ("cap_ms", "cause", "due_at_ms", "function", "newest", "position", "shown", "since_ms")
-
-    def __init__(self, function: Function, position: "_PositionNow") -> None:
-        self.function = function
-        self.position = position
-        self.cap_ms = 1
-        self.newest: Observation | None = None
-        self.shown = State.UNKNOWN
-        self.cause = ""
-        self.since_ms: int | None = None
-        self.due_at_ms: int | None = None
-
-
-class _PositionNow:
-    """One position."""
-
-    __slots__ = ("channel", "from_ms", "functions", "node", "ref", "since_ms", "state")
-
-    def __init__(self, ref: PositionRef) -> None:
-        self.ref = ref
-        self.functions = [_FunctionNow(function, self) for function in ref.functions]
-        self.state = State.UNKNOWN
-        self.since_ms: int | None = None
-        self.node: _NodeNow | None = None
-        self.channel: Channel | None = None
-        self.from_ms = 0
-
-
-class _NodeNow:
-    """One node, and what its channels serve now."""
-
-    __slots__ = (
-        "agent",
-        "boot",
-        "cause",
-        "due_at_ms",
-        "heard_at_ms",
-        "heartbeat_at_ms",
-        "offset_ms",
-        "positions",
-        "ref",
-        "served",
-        "session",
-        "since_ms",
-    )
-
-    def __init__(self, ref: NodeRef) -> None:
-        self.ref = ref
-        self.served: dict[tuple[str, str], _FunctionNow] = {}
-        self.positions: list[_PositionNow] = []
-        self.session = ""
-        self.agent = ""
-        self.cause: str = Cause.NEVER_SEEN
-        self.since_ms: int | None = None
-        self.heard_at_ms: int | None = None
-        self.heartbeat_at_ms: int | None = None
-        self.due_at_ms: int | None = None
-        self.boot = ""
-        self.offset_ms: int | None = None
-
-    def target_of(self, channel: str, function: str, _at_ms: int) -> _FunctionNow | None:
-        return self.served.get((channel, function))
 
 
 class Live:
@@ -92,9 +26,9 @@ class Live:
     def __init__(self, *, node_supervision_ms: int = 60_000) -> None:
         """A node without a live heartbeat for `node_supervision_ms` is offline."""
         self._node_supervision_ms = node_supervision_ms
-        self._nodes: dict[NodeId, _NodeNow] = {}
-        self._positions: dict[str, _PositionNow] = {}
-        self._ends: list[tuple[int, int, _FunctionNow | _NodeNow]] = []
+        self._nodes: dict[NodeId, NodeNow] = {}
+        self._positions: dict[str, PositionNow] = {}
+        self._ends: list[tuple[int, int, FunctionNow | NodeNow]] = []
         self._tick = count()
         self._changed_positions: dict[str, None] = {}
         self._changed_nodes: dict[NodeId, None] = {}
@@ -113,7 +47,7 @@ class Live:
         directory = wiring.directory
         self._changed_nodes.update(dict.fromkeys(self._nodes.keys() - directory.nodes.keys()))
         self._nodes = {node: self._kept_node(ref) for node, ref in directory.nodes.items()}
-        kept: dict[str, _PositionNow] = {}
+        kept: dict[str, PositionNow] = {}
         for ref in directory.positions.values():
             if ref.retired_at_ms is None or now_ms < ref.retired_at_ms:
                 kept[ref.id] = self._kept_position(ref)
@@ -124,25 +58,25 @@ class Live:
         self._version = directory.version
         self._rewire_at_ms = wiring.next_change_ms(now_ms)
 
-    def _kept_node(self, ref: NodeRef) -> _NodeNow:
+    def _kept_node(self, ref: NodeRef) -> NodeNow:
         now = self._nodes.get(ref.id)
         if now is None or now.ref != ref:
             self._changed_nodes[ref.id] = None
         if now is None:
-            return _NodeNow(ref)
+            return NodeNow(ref)
         now.ref, now.served, now.positions = ref, {}, []
         return now
 
-    def _kept_position(self, ref: PositionRef) -> _PositionNow:
+    def _kept_position(self, ref: PositionRef) -> PositionNow:
         now = self._positions.get(ref.id)
         if now is None or now.ref != ref:
             self._changed_positions[ref.id] = None
         if now is None or now.ref.functions != ref.functions:
-            return _PositionNow(ref)
+            return PositionNow(ref)
         now.ref = ref
         return now
 
-    def _mount(self, position: _PositionNow, wiring: Wiring, now_ms: int) -> None:
+    def _mount(self, position: PositionNow, wiring: Wiring, now_ms: int) -> None:
         mount = wiring.mounted(position.ref.id, now_ms)
         node = None if mount is None else self._nodes.get(mount.node)
         channel = None if mount is None else mount.channel
@@ -159,7 +93,7 @@ class Live:
             function.cap_ms = mount.cap_ms
             node.served[mount.channel, function.function] = function
 
-    def _cut(self, function: _FunctionNow, at_ms: int) -> None:
+    def _cut(self, function: FunctionNow, at_ms: int) -> None:
         """Let evidence of hardware that was taken away end."""
         if function.newest is not None and function.newest.until_ms > at_ms:
             function.newest = function.newest._replace(until_ms=max(at_ms, function.newest.at_ms))
@@ -239,7 +173,7 @@ class Live:
             return True
         return received_at_ms - reading.wall_ms < self._node_supervision_ms
 
-    def _hear(self, node: _NodeNow, session: SessionId | str, received_at_ms: int) -> None:
+    def _hear(self, node: NodeNow, session: SessionId | str, received_at_ms: int) -> None:
         if node.heard_at_ms is None or received_at_ms > node.heard_at_ms:
             node.heard_at_ms = received_at_ms
         if session != node.session:
@@ -251,20 +185,20 @@ class Live:
         if node.due_at_ms is None:
             self._time(node, self._silent_at_ms(node.heard_at_ms))
 
-    def _lose(self, node: _NodeNow, cause: Cause, at_ms: int) -> None:
+    def _lose(self, node: NodeNow, cause: Cause, at_ms: int) -> None:
         if node.cause != cause and node.cause in ("", Cause.NEVER_SEEN, Cause.AGENT_SILENT):
             if node.cause != Cause.AGENT_SILENT:  # silent before the broker noticed: lost since then
                 node.since_ms = at_ms
             node.cause = cause
             self._node_changed(node)
 
-    def _node_changed(self, node: _NodeNow) -> None:
+    def _node_changed(self, node: NodeNow) -> None:
         self._changed_nodes[node.ref.id] = None
         for position in node.positions:
             if position.state is State.UNKNOWN:
                 self._changed_positions[position.ref.id] = None
 
-    def _observe(self, function: _FunctionNow, observation: Observation) -> None:
+    def _observe(self, function: FunctionNow, observation: Observation) -> None:
         newest, at_ms = function.newest, observation.at_ms
         if at_ms < function.position.from_ms:
             return
@@ -284,7 +218,7 @@ class Live:
         if function.due_at_ms is None or observation.until_ms < function.due_at_ms:
             self._time(function, observation.until_ms)
 
-    def _show(self, function: _FunctionNow, state: State, cause: str, at_ms: int) -> None:
+    def _show(self, function: FunctionNow, state: State, cause: str, at_ms: int) -> None:
         if state is not function.shown or function.since_ms is None:
             function.shown, function.since_ms = state, at_ms
         function.cause = cause
@@ -296,7 +230,7 @@ class Live:
 
     # ---- what ends --------------------------------------------------------------------------------------------------
 
-    def _time(self, subject: "_FunctionNow | _NodeNow", at_ms: int) -> None:
+    def _time(self, subject: "FunctionNow | NodeNow", at_ms: int) -> None:
         subject.due_at_ms = at_ms
         heapq.heappush(self._ends, (at_ms, next(self._tick), subject))
 
@@ -307,12 +241,12 @@ class Live:
             if subject.due_at_ms != at_ms:  # an earlier end took its place
                 continue
             subject.due_at_ms = None
-            if isinstance(subject, _NodeNow):
+            if isinstance(subject, NodeNow):
                 self._expire_node(subject, now_ms)
             else:
                 self._expire_function(subject, now_ms)
 
-    def _expire_node(self, node: _NodeNow, now_ms: int) -> None:
+    def _expire_node(self, node: NodeNow, now_ms: int) -> None:
         if self._nodes.get(node.ref.id) is not node or node.heard_at_ms is None or node.cause:
             return
         ends_at_ms = self._silent_at_ms(node.heard_at_ms)
@@ -324,7 +258,7 @@ class Live:
     def _silent_at_ms(self, heard_at_ms: int) -> int:
         return max(heard_at_ms, self._watching_since_ms) + self._node_supervision_ms
 
-    def _expire_function(self, function: _FunctionNow, now_ms: int) -> None:
+    def _expire_function(self, function: FunctionNow, now_ms: int) -> None:
         newest = function.newest
         if newest is None or self._positions.get(function.position.ref.id) is not function.position:
             return
@@ -362,68 +296,17 @@ class Live:
     def position(self, position_id: str, now_ms: int) -> PositionStatus | None:
         """Return a position's status, None when it is not in the directory or retired."""
         now = self._positions.get(position_id)
-        return None if now is None else _position_status(now, now_ms)
+        return None if now is None else position_status(now, now_ms)
 
     def node(self, node_id: NodeId) -> NodeStatus | None:
         """Return a node's status, None when it is not in the directory."""
         now = self._nodes.get(node_id)
-        return None if now is None else _node_status(now)
+        return None if now is None else node_status(now)
 
     def positions(self, now_ms: int) -> Iterator[PositionStatus]:
         """Yield all."""
-        return (_position_status(now, now_ms) for now in self._positions.values())
+        return (position_status(now, now_ms) for now in self._positions.values())
 
     def nodes(self) -> Iterator[NodeStatus]:
         """Yield all."""
-        return (_node_status(now) for now in self._nodes.values())
-
-
-def _position_status(now: _PositionNow, now_ms: int) -> PositionStatus:
-    ref = now.ref
-    functions = tuple(
-        FunctionState(f.function, f.shown, _cause(f, now), f.since_ms, None if f.newest is None else f.newest.at_ms) for f in now.functions
-    )
-    cause = next((f.cause for f in functions if f.state is now.state), "")
-    observed = [f.observed_at_ms for f in functions if f.observed_at_ms is not None]
-    return PositionStatus(
-        position_id=ref.id,
-        code=ref.code,
-        kind=ref.kind,
-        unit_path=ref.unit_path,
-        zone_code=ref.zone_code,
-        state=now.state,
-        cause=cause,
-        since_ms=now.since_ms,
-        observed_at_ms=max(observed, default=None),
-        functions=functions,
-        node=None if now.node is None else now.node.ref.id,
-        channel=now.channel,
-        is_simulated=now.node is not None and now.node.ref.is_simulated,
-        is_commissioned=ref.commissioned_at_ms is not None and ref.commissioned_at_ms <= now_ms,
-    )
-
-
-def _cause(function: _FunctionNow, position: _PositionNow) -> str:
-    """Say why a function is not seen, by the outermost layer that explains it."""
-    if function.shown is not State.UNKNOWN or function.cause not in ("", Cause.NO_EVIDENCE):
-        return function.cause
-    if position.node is None:
-        return Cause.NOT_INSTALLED.value
-    if position.node.cause:
-        return str(position.node.cause)
-    return Cause.NO_EVIDENCE.value if function.newest is not None else Cause.NEVER_SEEN.value
-
-
-def _node_status(now: _NodeNow) -> NodeStatus:
-    return NodeStatus(
-        node=now.ref.id,
-        serial=now.ref.serial,
-        unit_path=now.ref.unit_path,
-        is_online=not now.cause,
-        cause=str(now.cause),
-        since_ms=now.since_ms,
-        session=now.session,
-        last_heartbeat_at_ms=now.heartbeat_at_ms,
-        agent=now.agent,
-        is_simulated=now.ref.is_simulated,
-    )
+        return (node_status(now) for now in self._nodes.values())

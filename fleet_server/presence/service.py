@@ -3,9 +3,9 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import nsmallest
 from typing import Final
 
@@ -20,11 +20,11 @@ from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.presence import store
 from fleet_server.presence.evidence import read_heartbeat
-from fleet_server.presence.layers import Cause, LayerStatus, NodeStatus, PositionStatus, layers
+from fleet_server.presence.layers import LayerStatus, NodeStatus, PositionStatus, layers
 from fleet_server.presence.live import Live
-from fleet_server.presence.model import FunctionState, State
+from fleet_server.presence.present import is_retired, is_same, is_same_node, never_seen, node_news, position_news, present
 from fleet_server.presence.wiring import Wiring
-from fleet_server.registry.model import Directory, NodeRef, PositionRef
+from fleet_server.registry.model import Directory
 from fleet_server.storage import Database, changes
 
 _log = logging.getLogger(__name__)
@@ -211,8 +211,8 @@ class Presence:
     def _write_some(self, position_ids: list[str], node_ids: list[NodeId], now_ms: int) -> None:
         positions = {name: self._live.position(name, now_ms) for name in position_ids}
         nodes = {name: self._live.node(name) for name in node_ids}
-        told = [p for p in positions.values() if p is not None and not _is_same(p, self._shown.get(p.position_id))]
-        told_nodes = [n for n in nodes.values() if n is not None and not _is_same_node(n, self._shown_nodes.get(n.node))]
+        told = [p for p in positions.values() if p is not None and not is_same(p, self._shown.get(p.position_id))]
+        told_nodes = [n for n in nodes.values() if n is not None and not is_same_node(n, self._shown_nodes.get(n.node))]
         gone = [name for name, status in positions.items() if status is None]
         gone_nodes = [name for name, status in nodes.items() if status is None]
         if told or told_nodes or gone or gone_nodes:
@@ -260,18 +260,18 @@ class Presence:
         with self._database.read() as connection:
             stored = store.positions(connection, unit_path=scope.unit_path)
             blind_since_ms = self._blind_since_ms(store.last_beat(connection), now_ms)
-        refs = (p for p in directory.positions.values() if scope.contains(p.unit_path) and not _is_retired(p, now_ms))
-        return [_present(p, stored.get(p.id), directory, now_ms, blind_since_ms) for p in sorted(refs, key=lambda p: p.code)]
+        refs = (p for p in directory.positions.values() if scope.contains(p.unit_path) and not is_retired(p, now_ms))
+        return [present(p, stored.get(p.id), directory, now_ms, blind_since_ms) for p in sorted(refs, key=lambda p: p.code)]
 
     def states(self, *, scope: Scope, after: str = "", limit: int = 100, kind: Kind | None = None) -> list[PositionStatus]:
         """Return at most `limit` positions of a scope with codes above `after`, by code."""
         directory, now_ms = self._directory(), self._clock.now_ms()
-        found = (p for p in directory.positions.values() if scope.contains(p.unit_path) and not _is_retired(p, now_ms))
+        found = (p for p in directory.positions.values() if scope.contains(p.unit_path) and not is_retired(p, now_ms))
         refs = nsmallest(limit, (p for p in found if p.code > after and (kind is None or p.kind is kind)), key=lambda p: p.code)
         with self._database.read() as connection:
             stored = store.positions_of(connection, [p.id for p in refs])
             blind_since_ms = self._blind_since_ms(store.last_beat(connection), now_ms)
-        return [_present(p, stored.get(p.id), directory, now_ms, blind_since_ms) for p in refs]
+        return [present(p, stored.get(p.id), directory, now_ms, blind_since_ms) for p in refs]
 
     def position(self, code: str, *, scope: Scope) -> Position:
         """Return one position with its layers.
@@ -281,15 +281,15 @@ class Presence:
         """
         directory, now_ms = self._directory(), self._clock.now_ms()
         ref = directory.position_of_code(code)
-        if ref is None or not scope.contains(ref.unit_path) or _is_retired(ref, now_ms):
+        if ref is None or not scope.contains(ref.unit_path) or is_retired(ref, now_ms):
             raise NotFound(f"There is no position {code!r}.")
         with self._database.read() as connection:
             stored = store.positions_of(connection, [ref.id]).get(ref.id)
             blind_since_ms = self._blind_since_ms(store.last_beat(connection), now_ms)
-            status = _present(ref, stored, directory, now_ms, blind_since_ms)
+            status = present(ref, stored, directory, now_ms, blind_since_ms)
             node = None if status.node is None else store.node(connection, status.node)
         if node is None and status.node is not None:
-            node = _never_seen(directory.nodes[status.node])
+            node = never_seen(directory.nodes[status.node])
         return Position(status, tuple(layers(status, node)))
 
     def nodes(self, *, scope: Scope) -> list[NodeStatus]:
@@ -298,7 +298,7 @@ class Presence:
         with self._database.read() as connection:
             stored = store.nodes(connection, unit_path=scope.unit_path)
         refs = sorted((n for n in directory.nodes.values() if scope.contains(n.unit_path)), key=lambda n: n.serial)
-        return [stored.get(n.id) or _never_seen(n) for n in refs]
+        return [stored.get(n.id) or never_seen(n) for n in refs]
 
     def blind_since_ms(self) -> int | None:
         """Return since when nobody watches, None while somebody does."""
@@ -311,103 +311,3 @@ class Presence:
 
     def _blind_since_ms(self, beat_at_ms: int | None, now_ms: int) -> int | None:
         return beat_at_ms if beat_at_ms is not None and now_ms - beat_at_ms > BLIND_AFTER_MS else None
-
-
-def position_news(status: PositionStatus) -> dict[str, object]:
-    """Return what the change log says of a position."""
-    return {
-        "position": status.position_id,
-        "code": status.code,
-        "kind": status.kind.value,
-        "state": status.state.value,
-        "cause": status.cause,
-        "since_ms": status.since_ms,
-        "observed_at_ms": status.observed_at_ms,
-        "functions": {f.function.value: {"state": f.state.value, "cause": f.cause, "since_ms": f.since_ms} for f in status.functions},
-    }
-
-
-def node_news(status: NodeStatus) -> dict[str, object]:
-    """Return what the change log says of a node."""
-    return {
-        "node": status.node,
-        "serial": status.serial,
-        "is_online": status.is_online,
-        "cause": status.cause,
-        "since_ms": status.since_ms,
-        "agent": status.agent,
-        "is_simulated": status.is_simulated,
-    }
-
-
-def _never_seen(ref: NodeRef) -> NodeStatus:
-    return NodeStatus(
-        node=ref.id,
-        serial=ref.serial,
-        unit_path=ref.unit_path,
-        is_online=False,
-        cause=Cause.NEVER_SEEN.value,
-        since_ms=None,
-        session="",
-        last_heartbeat_at_ms=None,
-        agent="",
-        is_simulated=ref.is_simulated,
-    )
-
-
-def _is_retired(ref: PositionRef, now_ms: int) -> bool:
-    return ref.retired_at_ms is not None and ref.retired_at_ms <= now_ms
-
-
-def _is_same(one: PositionStatus, other: PositionStatus | None) -> bool:
-    """Whether nothing changed but when it was last seen."""
-    if other is None:
-        return False
-    functions = _unseen(one.functions) == _unseen(other.functions)
-    plain = replace(other, observed_at_ms=one.observed_at_ms, functions=one.functions, is_commissioned=one.is_commissioned)
-    return functions and plain == one
-
-
-def _unseen(functions: Sequence[FunctionState]) -> list[FunctionState]:
-    return [function._replace(observed_at_ms=None) for function in functions]
-
-
-def _is_same_node(one: NodeStatus, other: NodeStatus | None) -> bool:
-    return other is not None and replace(other, last_heartbeat_at_ms=one.last_heartbeat_at_ms) == one
-
-
-def _present(
-    ref: PositionRef, stored: PositionStatus | None, directory: Directory, now_ms: int, blind_since_ms: int | None
-) -> PositionStatus:
-    """Join what is stored with the directory of now; while blind, nothing is known."""
-    channel = directory.channel_of(ref.id, now_ms)
-    node = None if channel is None else directory.nodes.get(channel[0])
-    cause = Cause.NOT_INSTALLED if channel is None else Cause.NEVER_SEEN
-    functions = tuple(FunctionState(function, State.UNKNOWN, cause.value, None, None) for function in ref.functions)
-    status = PositionStatus(
-        position_id=ref.id,
-        code=ref.code,
-        kind=ref.kind,
-        unit_path=ref.unit_path,
-        zone_code=ref.zone_code,
-        state=State.UNKNOWN,
-        cause=cause.value,
-        since_ms=None,
-        observed_at_ms=None,
-        functions=functions,
-        node=None if channel is None else channel[0],
-        channel=None if channel is None else channel[1],
-        is_simulated=node is not None and node.is_simulated,
-        is_commissioned=ref.commissioned_at_ms is not None and ref.commissioned_at_ms <= now_ms,
-    )
-    if stored is not None:
-        kept = stored.functions if tuple(f.function for f in stored.functions) == ref.functions else functions
-        status = replace(
-            status, state=stored.state, cause=stored.cause, since_ms=stored.since_ms, observed_at_ms=stored.observed_at_ms, functions=kept
-        )
-    return status if blind_since_ms is None else _blinded(status, blind_since_ms)
-
-
-def _blinded(status: PositionStatus, since_ms: int) -> PositionStatus:
-    functions = tuple(f._replace(state=State.UNKNOWN, cause=Cause.SERVER_BLIND.value, since_ms=since_ms) for f in status.functions)
-    return replace(status, state=State.UNKNOWN, cause=Cause.SERVER_BLIND.value, since_ms=since_ms, functions=functions)

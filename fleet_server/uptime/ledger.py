@@ -19,7 +19,7 @@ from fleet_server.ingest.journal import Journal
 from fleet_server.presence.wiring import FOREVER_MS, Wiring
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
-from fleet_server.uptime import store
+from fleet_server.uptime import exemption_store, store
 from fleet_server.uptime.fold import Key, ledger_rows, node_reach_ms, trails
 from fleet_server.uptime.model import HOUR_MS, PART_NAMES, Span, Trail, clip, hour_of, hours, runs
 from fleet_server.uptime.store import Dirty, LedgerRow
@@ -81,7 +81,7 @@ class Ledger:
         span = Span(run[0], run[-1] + HOUR_MS)
         found = self.trails([ref.id for ref in refs], span)
         with self._database.read() as connection:
-            overlays = store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+            overlays = exemption_store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
         return ledger_rows(refs, run, found, overlays)
 
     def trails(self, positions: Iterable[str], span: Span) -> dict[Key, Trail]:

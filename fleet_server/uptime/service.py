@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,28 +14,27 @@ from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.errors import NotFound, Rejected, Transient
 from fleet_server.ingest.journal import Journal
-from fleet_server.presence.model import Overlay, Segment
+from fleet_server.presence.model import Segment
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
-from fleet_server.uptime import store
-from fleet_server.uptime.fold import Key, position_parts, states
+from fleet_server.uptime import exemption_store, store
+from fleet_server.uptime.exemption_store import Exemption
+from fleet_server.uptime.fold import states
 from fleet_server.uptime.follow import BATCH, QUIET_MS, Follower
 from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress
 from fleet_server.uptime.model import (
-    HOUR_MS,
     NOTHING,
     ExemptionKind,
     Measures,
     Parts,
     Span,
-    Trail,
     clip,
-    hour_of,
     measures,
     total,
 )
 from fleet_server.uptime.open_hours import OpenHours
-from fleet_server.uptime.store import WHOLE, Exemption, LedgerRow
+from fleet_server.uptime.store import LedgerRow
+from fleet_server.uptime.usage import UsageReader, names_of
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +110,7 @@ class Uptime:
         self._ledger = Ledger(database, journal, directory, clock, grace_ms=grace_ms)
         self._follower = Follower(database, journal, self._ledger, quiet_ms=quiet_ms)
         self._open = OpenHours(journal, self._ledger.offset_of)
+        self._reader = UsageReader(database, self._ledger, self._open)
 
     # ---- keeping up -------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class Uptime:
         span = Span(from_ms, min(to_ms, self._clock.now_ms()))
         if span.from_ms >= span.to_ms or not refs:
             return []
-        parts = self._parts(sorted(refs, key=lambda p: p.code), span)
+        parts = self._reader.parts(sorted(refs, key=lambda p: p.code), span)
         return [usage for ref in sorted(refs, key=lambda p: p.code) for usage in _usages(ref, parts[ref.id], by_function=by_function)]
 
     def summary(self, *, scope: Scope, from_ms: int, to_ms: int, target: Fraction = Fraction(95, 100)) -> Summary:
@@ -225,7 +225,7 @@ class Uptime:
             return []
         found = self._ledger.trails([ref.id], span)
         with self._database.read() as connection:
-            overlays = store.overlays(connection, [ref.id], from_ms=span.from_ms, to_ms=span.to_ms).get(ref.id, [])
+            overlays = exemption_store.overlays(connection, [ref.id], from_ms=span.from_ms, to_ms=span.to_ms).get(ref.id, [])
         return states(ref, found, span, overlays)
 
     def hours(self, code: str, *, scope: Scope, from_ms: int, to_ms: int) -> list[LedgerRow]:
@@ -249,70 +249,6 @@ class Uptime:
             raise NotFound(f"There is no position {code!r}.")
         return ref
 
-    def _parts(self, refs: Sequence[PositionRef], span: Span) -> dict[str, dict[str, Parts]]:
-        """Return parts by position and function: from the ledger where its hours are whole, else folded from the journal."""
-        parts: dict[str, dict[str, Parts]] = {ref.id: {} for ref in refs}
-        started_ms, closed_ms = self._ledger.state() or (span.from_ms, span.from_ms)
-        with self._database.read() as connection:
-            overlays = store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
-        for piece in _cut(span, started_ms):
-            self._fold_into(parts, refs, piece, overlays, {})
-        first_ms, last_ms = -(-max(span.from_ms, started_ms) // HOUR_MS) * HOUR_MS, hour_of(min(span.to_ms, closed_ms))
-        if first_ms >= last_ms:
-            return self._folded(parts, refs, Span(max(span.from_ms, started_ms), span.to_ms), closed_ms, overlays)
-        self._folded(parts, refs, Span(max(span.from_ms, started_ms), first_ms), closed_ms, overlays)
-        self._summed(parts, refs, Span(first_ms, last_ms), overlays)
-        return self._folded(parts, refs, Span(last_ms, span.to_ms), closed_ms, overlays)
-
-    def _summed(
-        self, parts: dict[str, dict[str, Parts]], refs: Sequence[PositionRef], span: Span, overlays: Mapping[str, Sequence[Overlay]]
-    ) -> None:
-        """Add whole closed hours. A position whose rows are not all there yet is folded from the journal instead."""
-        with self._database.read() as connection:
-            sums = store.sums(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
-        missing: list[PositionRef] = []
-        for ref in refs:
-            life = clip(span, ref.commissioned_at_ms, ref.retired_at_ms)
-            mine = {name: sums.get((ref.id, name), NOTHING) for name in _names(ref)}
-            if any(got.commissioned_ms != life.to_ms - life.from_ms for got in mine.values()):
-                missing.append(ref)
-            else:
-                _add(parts[ref.id], mine)
-        for start_ms in range(span.from_ms, span.to_ms, 24 * HOUR_MS) if missing else ():
-            day = Span(start_ms, min(span.to_ms, start_ms + 24 * HOUR_MS))
-            self._fold_into(parts, missing, day, overlays, self._ledger.trails([ref.id for ref in missing], day))
-
-    def _folded(
-        self,
-        parts: dict[str, dict[str, Parts]],
-        refs: Sequence[PositionRef],
-        span: Span,
-        closed_ms: int,
-        overlays: Mapping[str, Sequence[Overlay]],
-    ) -> dict[str, dict[str, Parts]]:
-        """Add a span that is not of whole closed hours, folded from the journal (closed part) or from the open hours."""
-        past, recent = Span(span.from_ms, min(span.to_ms, closed_ms)), Span(max(span.from_ms, closed_ms), span.to_ms)
-        if past.from_ms < past.to_ms:
-            self._fold_into(parts, refs, past, overlays, self._ledger.trails([ref.id for ref in refs], past))
-        if recent.from_ms < recent.to_ms:
-            wiring = self._ledger.wiring()
-            mounts = [m for ref in refs for m in wiring.by_position.get(ref.id, ())]
-            nodes = sorted({m.node for m in mounts if m.from_ms < recent.to_ms and recent.from_ms < m.to_ms})
-            with self._open.trails(nodes, from_ms=closed_ms, wiring=wiring) as found:
-                self._fold_into(parts, refs, recent, overlays, found)
-        return parts
-
-    def _fold_into(
-        self,
-        parts: dict[str, dict[str, Parts]],
-        refs: Sequence[PositionRef],
-        span: Span,
-        overlays: Mapping[str, Sequence[Overlay]],
-        found: Mapping[Key, Trail],
-    ) -> None:
-        for ref in refs:
-            _add(parts[ref.id], position_parts(ref, found, span, overlays.get(ref.id, ())))
-
     # ---- exemptions -------------------------------------------------------------------------------------------------
 
     def exempt(
@@ -328,7 +264,7 @@ class Uptime:
         _check_exemption(kind, span, reason, document, now_ms)
         new = Exemption(0, ref.id, ref.unit_path, kind, span.from_ms, span.to_ms, reason.strip(), document.strip(), author, now_ms)
         with self._database.write() as connection:
-            number = store.add_exemption(connection, new)
+            number = exemption_store.add_exemption(connection, new)
             store.mark(connection, self._ledger.mark(ref.id, span))
         return Exemption(number, *(getattr(new, name) for name in list(Exemption.__dataclass_fields__)[1:]))
 
@@ -342,7 +278,7 @@ class Uptime:
         if found is None:
             raise NotFound(f"There is no exemption {number}.")
         with self._database.write() as connection:
-            store.withdraw_exemption(connection, number, by=by, at_ms=self._clock.now_ms())
+            exemption_store.withdraw_exemption(connection, number, by=by, at_ms=self._clock.now_ms())
             store.mark(connection, self._ledger.mark(found.position_id, Span(found.from_ms, found.to_ms)))
 
     def exemptions(self, *, scope: Scope, code: str | None = None) -> list[Exemption]:
@@ -353,7 +289,7 @@ class Uptime:
         """
         position_id = None if code is None else self.find(code, scope=scope).id
         with self._database.read() as connection:
-            return store.exemptions(connection, unit_path=scope.unit_path, position_id=position_id)
+            return exemption_store.exemptions(connection, unit_path=scope.unit_path, position_id=position_id)
 
 
 def _check_exemption(kind: ExemptionKind, span: Span, reason: str, document: str, now_ms: int) -> None:
@@ -367,24 +303,8 @@ def _check_exemption(kind: ExemptionKind, span: Span, reason: str, document: str
         raise Rejected("An excuse needs a document.")
 
 
-def _cut(span: Span, started_ms: int) -> list[Span]:
-    """Return the part of a span from before the ledger's first hour: nothing was watched then."""
-    end_ms = min(span.to_ms, started_ms)
-    return [Span(span.from_ms, end_ms)] if span.from_ms < end_ms else []
-
-
-def _names(ref: PositionRef) -> list[str]:
-    names = [function.value for function in ref.functions]
-    return [*names, WHOLE] if len(names) > 1 else names
-
-
-def _add(mine: dict[str, Parts], more: Mapping[str, Parts]) -> None:
-    for name, parts in more.items():
-        mine[name] = mine.get(name, NOTHING) + parts
-
-
 def _usages(ref: PositionRef, parts: Mapping[str, Parts], *, by_function: bool) -> list[Usage]:
-    names = _names(ref)
+    names = names_of(ref)
     wanted: list[tuple[Function | None, str]] = (
         [(function, function.value) for function in ref.functions] if by_function else [(None, names[-1])]
     )

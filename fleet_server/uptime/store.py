@@ -26,9 +26,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 
 from firmware_agent.contract.ids import BootId, NodeId
-from fleet_server.presence.model import Overlay, State
-from fleet_server.storage.database import RowNumber, metadata
-from fleet_server.uptime.model import PART_NAMES, ExemptionKind, Parts
+from fleet_server.storage.database import metadata
+from fleet_server.uptime.model import PART_NAMES, Parts
 
 WHOLE: Final = "*"
 """Stands for all functions of a position together, where it has more than one."""
@@ -79,25 +78,6 @@ ledger_input = Table("ledger_input", metadata, Column("position_id", String(36),
 ledger_state = Table("ledger_state", metadata, Column("name", String(16), primary_key=True), Column("value_ms", BigInteger, nullable=False))
 """`started`: the first hour of the ledger; `closed`: the end of the last closed hour."""
 
-exemption = Table(
-    "exemption",
-    metadata,
-    Column("id", RowNumber, primary_key=True, autoincrement=True),
-    Column("position_id", String(36), nullable=False, index=True),
-    Column("unit_path", String(200), nullable=False),
-    Column("kind", String(16), nullable=False),
-    Column("from_ms", BigInteger, nullable=False),
-    Column("to_ms", BigInteger, nullable=False),
-    Column("reason", String(500), nullable=False),
-    Column("document", String(200), nullable=False),
-    Column("author", String(100), nullable=False),
-    Column("created_at_ms", BigInteger, nullable=False),
-    Column("withdrawn_at_ms", BigInteger),
-    Column("withdrawn_by", String(100)),
-    sqlite_autoincrement=True,
-)
-"""Append-only: an exemption is withdrawn, never deleted."""
-
 
 class LedgerRow(NamedTuple):
     """One hour of one function of a position, or of all of them together (`WHOLE`)."""
@@ -134,22 +114,6 @@ class Undated:
             min(self.mono_from_ms, mono_ms),
             max(self.mono_to_ms, mono_ms),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Exemption:
-    """A span in which a position is excepted, with its reason and author."""
-
-    id: int
-    position_id: str
-    unit_path: str
-    kind: ExemptionKind
-    from_ms: int
-    to_ms: int
-    reason: str
-    document: str
-    author: str
-    created_at_ms: int
 
 
 BootKey = tuple[NodeId, BootId]
@@ -339,72 +303,6 @@ def set_state(connection: Connection, *, started_ms: int, closed_ms: int) -> Non
     keys = list(ledger_state.primary_key.columns)
     upsert = statement.on_conflict_do_update(index_elements=keys, set_={"value_ms": statement.excluded.value_ms})
     connection.execute(upsert, [{"name": "started", "value_ms": started_ms}, {"name": "closed", "value_ms": closed_ms}])
-
-
-# ---- exemptions ---------------------------------------------------------------------------------------------------------
-
-
-def add_exemption(connection: Connection, new: Exemption) -> int:
-    """Store an exemption (its `id` is ignored); return its id."""
-    values = {
-        "position_id": new.position_id,
-        "unit_path": new.unit_path,
-        "kind": new.kind.value,
-        "from_ms": new.from_ms,
-        "to_ms": new.to_ms,
-        "reason": new.reason,
-        "document": new.document,
-        "author": new.author,
-        "created_at_ms": new.created_at_ms,
-    }
-    return int(connection.execute(insert(exemption).values(values).returning(exemption.c.id)).scalar_one())
-
-
-def withdraw_exemption(connection: Connection, number: int, *, by: str, at_ms: int) -> None:
-    """Let an exemption count no longer."""
-    connection.execute(update(exemption).where(exemption.c.id == number).values(withdrawn_at_ms=at_ms, withdrawn_by=by))
-
-
-def exemptions(connection: Connection, *, unit_path: str, position_id: str | None = None) -> list[Exemption]:
-    """Return exemptions in force of the units below `unit_path`, newest first."""
-    query = (
-        select(exemption)
-        .where(exemption.c.withdrawn_at_ms.is_(None), exemption.c.unit_path.startswith(unit_path, autoescape=True))
-        .order_by(exemption.c.from_ms.desc(), exemption.c.id.desc())
-    )
-    if position_id is not None:
-        query = query.where(exemption.c.position_id == position_id)
-    return [_exemption(row) for row in connection.execute(query)]
-
-
-def overlays(connection: Connection, positions: Sequence[str], *, from_ms: int, to_ms: int) -> dict[str, list[Overlay]]:
-    """Return the exemptions in force that touch a window, by position."""
-    found: dict[str, list[Overlay]] = {}
-    for chunk in _chunks(positions):
-        query = select(exemption).where(
-            exemption.c.withdrawn_at_ms.is_(None),
-            exemption.c.position_id.in_(chunk),
-            exemption.c.from_ms < to_ms,
-            exemption.c.to_ms > from_ms,
-        )
-        for row in connection.execute(query):
-            found.setdefault(row.position_id, []).append(Overlay(row.from_ms, row.to_ms, State(row.kind)))
-    return found
-
-
-def _exemption(row: Any) -> Exemption:
-    return Exemption(
-        id=row.id,
-        position_id=row.position_id,
-        unit_path=row.unit_path,
-        kind=ExemptionKind(row.kind),
-        from_ms=row.from_ms,
-        to_ms=row.to_ms,
-        reason=row.reason,
-        document=row.document,
-        author=row.author,
-        created_at_ms=row.created_at_ms,
-    )
 
 
 def _insert(connection: Connection, table: Table) -> Any:

@@ -1,0 +1,104 @@
+"""Parts of any span: whole closed hours from the ledger, the rest folded from the journal or from the open hours."""
+
+from collections.abc import Mapping, Sequence
+
+from fleet_server.presence.model import Overlay
+from fleet_server.registry.model import PositionRef
+from fleet_server.storage import Database
+from fleet_server.uptime import exemption_store, store
+from fleet_server.uptime.fold import Key, position_parts
+from fleet_server.uptime.ledger import Ledger
+from fleet_server.uptime.model import HOUR_MS, NOTHING, Parts, Span, Trail, clip, hour_of
+from fleet_server.uptime.open_hours import OpenHours
+from fleet_server.uptime.store import WHOLE
+
+ByPosition = dict[str, dict[str, Parts]]
+"""By position and function."""
+
+
+class UsageReader:
+    """Adds up; stores nothing."""
+
+    def __init__(self, database: Database, ledger: Ledger, open_hours: OpenHours) -> None:
+        self._database = database
+        self._ledger = ledger
+        self._open = open_hours
+
+    def parts(self, refs: Sequence[PositionRef], span: Span) -> ByPosition:
+        """Return parts by position and function: from the ledger where its hours are whole, else folded from the journal."""
+        parts: ByPosition = {ref.id: {} for ref in refs}
+        started_ms, closed_ms = self._ledger.state() or (span.from_ms, span.from_ms)
+        with self._database.read() as connection:
+            overlays = exemption_store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+        for piece in _cut(span, started_ms):
+            self._fold_into(parts, refs, piece, overlays, {})
+        first_ms, last_ms = -(-max(span.from_ms, started_ms) // HOUR_MS) * HOUR_MS, hour_of(min(span.to_ms, closed_ms))
+        if first_ms >= last_ms:
+            return self._folded(parts, refs, Span(max(span.from_ms, started_ms), span.to_ms), closed_ms, overlays)
+        self._folded(parts, refs, Span(max(span.from_ms, started_ms), first_ms), closed_ms, overlays)
+        self._summed(parts, refs, Span(first_ms, last_ms), overlays)
+        return self._folded(parts, refs, Span(last_ms, span.to_ms), closed_ms, overlays)
+
+    def _summed(self, parts: ByPosition, refs: Sequence[PositionRef], span: Span, overlays: Mapping[str, Sequence[Overlay]]) -> None:
+        """Add whole closed hours. A position whose rows are not all there yet is folded from the journal instead."""
+        with self._database.read() as connection:
+            sums = store.sums(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+        missing: list[PositionRef] = []
+        for ref in refs:
+            life = clip(span, ref.commissioned_at_ms, ref.retired_at_ms)
+            mine = {name: sums.get((ref.id, name), NOTHING) for name in names_of(ref)}
+            if any(got.commissioned_ms != life.to_ms - life.from_ms for got in mine.values()):
+                missing.append(ref)
+            else:
+                _add(parts[ref.id], mine)
+        for start_ms in range(span.from_ms, span.to_ms, 24 * HOUR_MS) if missing else ():
+            day = Span(start_ms, min(span.to_ms, start_ms + 24 * HOUR_MS))
+            self._fold_into(parts, missing, day, overlays, self._ledger.trails([ref.id for ref in missing], day))
+
+    def _folded(
+        self,
+        parts: ByPosition,
+        refs: Sequence[PositionRef],
+        span: Span,
+        closed_ms: int,
+        overlays: Mapping[str, Sequence[Overlay]],
+    ) -> ByPosition:
+        """Add a span that is not of whole closed hours, folded from the journal (closed part) or from the open hours."""
+        past, recent = Span(span.from_ms, min(span.to_ms, closed_ms)), Span(max(span.from_ms, closed_ms), span.to_ms)
+        if past.from_ms < past.to_ms:
+            self._fold_into(parts, refs, past, overlays, self._ledger.trails([ref.id for ref in refs], past))
+        if recent.from_ms < recent.to_ms:
+            wiring = self._ledger.wiring()
+            mounts = [m for ref in refs for m in wiring.by_position.get(ref.id, ())]
+            nodes = sorted({m.node for m in mounts if m.from_ms < recent.to_ms and recent.from_ms < m.to_ms})
+            with self._open.trails(nodes, from_ms=closed_ms, wiring=wiring) as found:
+                self._fold_into(parts, refs, recent, overlays, found)
+        return parts
+
+    def _fold_into(
+        self,
+        parts: ByPosition,
+        refs: Sequence[PositionRef],
+        span: Span,
+        overlays: Mapping[str, Sequence[Overlay]],
+        found: Mapping[Key, Trail],
+    ) -> None:
+        for ref in refs:
+            _add(parts[ref.id], position_parts(ref, found, span, overlays.get(ref.id, ())))
+
+
+def _cut(span: Span, started_ms: int) -> list[Span]:
+    """Return the part of a span from before the ledger's first hour: nothing was watched then."""
+    end_ms = min(span.to_ms, started_ms)
+    return [Span(span.from_ms, end_ms)] if span.from_ms < end_ms else []
+
+
+def names_of(ref: PositionRef) -> list[str]:
+    """Return the names of a position's rows: its functions, and the whole where it has more than one."""
+    names = [function.value for function in ref.functions]
+    return [*names, WHOLE] if len(names) > 1 else names
+
+
+def _add(mine: dict[str, Parts], more: Mapping[str, Parts]) -> None:
+    for name, parts in more.items():
+        mine[name] = mine.get(name, NOTHING) + parts
