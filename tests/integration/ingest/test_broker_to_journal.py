@@ -30,6 +30,7 @@ from fleet_server.ingest.service import Ingest
 from fleet_server.ingest.writer import WriterLimits
 from fleet_server.storage import Database, metadata
 from tests.servers.mosquitto import Mosquitto
+from tests.servers.postgres import Cluster, find_postgres
 
 SESSION = SessionId("a1b2c3d4e5f60718")
 BOOT = BootId("7d9f3c52-1b7e-4f7a-8a55-90e0c6b2f1d4")
@@ -306,3 +307,32 @@ async def test_full_queue_stops_reading_and_the_node_keeps_it(tmp_path: Path, no
             for seq in sorted(held)[:64]:
                 node.send(Up.REPLAY, encode(Replay(1, [node.heartbeat(seq)])))
     assert sorted(bench.seqs(node)) == list(range(1, 202))
+
+
+async def test_postgresql_down_and_back(postgres_url: str, node: NodeDouble, mosquitto: Mosquitto) -> None:
+    """Nothing is acknowledged while the database is away; afterwards all of it is, without a restart of anything else."""
+    del postgres_url  # says that PostgreSQL is here; this test needs one that it may stop
+    cluster = Cluster(find_postgres())
+    cluster.start()
+    try:
+        database = Database(cluster.url(cluster.create()))
+        metadata.create_all(database.engine)
+        bench = Bench(database, Registry(node.id), mosquitto.port, ack_interval_s=0.2)
+        async with bench.running():
+            node.send(Up.HEARTBEAT, encode(node.heartbeat(1)), qos=1)
+            await node.until(lambda ack: ack.through == 1)
+            await asyncio.to_thread(cluster._process.stop)
+            node.acks.clear()
+            for seq in range(2, 102):
+                node.send(Up.HEARTBEAT, encode(node.heartbeat(seq)), qos=1)
+            node.send(Up.EVENT, encode(node.press(1)))
+            await bench.until(lambda: not bench.ingest.writer.is_storing)
+            assert "journal" in bench.ingest.why_not_ready()
+            assert node.acks == []
+            await asyncio.to_thread(cluster._process.start, is_ready=cluster._is_ready)
+            await node.until(lambda ack: ack.through == 101)
+            await node.until(lambda ack: len(ack.events) == 1)
+        assert bench.seqs(node) == list(range(1, 102))
+        database.close()
+    finally:
+        cluster.close()
