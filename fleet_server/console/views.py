@@ -93,7 +93,7 @@ class Views:
             "open_presses": waiting,
             "recent_presses": recent,
             "last_press": model.last_press(recent),
-            "acts": acts,
+            "panels": None if acts is None else model.panels(acts),
         }
         rows = [Piece(f"position-{row.position.code}", "live/row.html", {"row": row}) for group in groups for row in group.rows]
         heads = [Piece(f"kind-{group.kind}", "live/kind.html", {"group": group}) for group in groups]

@@ -105,15 +105,16 @@ ROLES: Final = MappingProxyType(
 ACT_ICONS: Final = MappingProxyType(
     {
         "press": "siren",
-        "drill": "flask-conical",
         "kill_camera": "camera-off",
-        "kill_cameras": "camera-off",
+        "kill_all_cameras": "camera-off",
         "cut_lamp": "lightbulb-off",
         "cut_network": "unplug",
-        "restore": "rotate-ccw",
+        "restore_camera": "rotate-ccw",
+        "restore_cameras": "rotate-ccw",
+        "restore_lamp": "rotate-ccw",
+        "restore_network": "rotate-ccw",
     }
 )
-WIDE_ACTS: Final = frozenset({"kill_cameras", "restore"})
 
 MEANINGS: Final = (
     (State.WORKING, N_("Proven by evidence that is still fresh.")),

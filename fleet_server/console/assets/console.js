@@ -111,7 +111,9 @@
   const update = (event) => {
     after = event.lastEventId || after;
     hear();
+    const unfolded = [...document.querySelectorAll("details[open][id]")].map((details) => details.id);
     window.htmx.swap(body, event.data, { swapStyle: "none", swapDelay: 0, settleDelay: 0 });
+    for (const id of unfolded) document.getElementById(id)?.setAttribute("open", "");
     tickAges();
     soundNew();
     countTitle();

@@ -126,9 +126,23 @@ def test_a_press_stands_on_top_is_counted_in_the_title_and_is_taken_with_one_tap
 def test_the_panel_breaks_a_camera_and_the_page_follows(demo: ConsoleServer, browser: Browser) -> None:
     with page_of(browser, language="en") as page:
         page.goto(demo.url)
-        page.get_by_role("button", name="Kill the camera at pole 1").click()
+        page.get_by_role("button", name="Break: Camera, pole 1").click()
         expect(page.locator("#position-TWN-P01-CAM")).to_have_class(re.compile("row--failed"))
         assert demo.world.acted == [("kill_camera", "TWN-P01-CAM")]
+        page.get_by_role("button", name="Restore: Camera, pole 1").click()
+        expect(page.locator("#position-TWN-P01-CAM")).to_have_class(re.compile("row--working"))
+
+
+def test_what_was_unfolded_stays_unfolded(demo: ConsoleServer, browser: Browser) -> None:
+    with page_of(browser, language="en") as page:
+        page.goto(demo.url)
+        hidden = page.get_by_role("button", name="Break: Camera, pole 4")
+        expect(hidden).to_be_hidden()
+        page.locator("#demo details", has=hidden).locator("summary").click()
+        expect(hidden).to_be_visible()
+        demo.world.set_state("TWN-P01-CAM", State.FAILED, "unreachable")
+        expect(page.get_by_role("button", name="Restore: Camera, pole 1")).to_be_visible()
+        expect(hidden).to_be_visible()
 
 
 def test_a_page_that_lost_its_feed_says_so_loudly_and_recovers(demo: ConsoleServer, world: FakeWorld, browser: Browser) -> None:

@@ -278,22 +278,33 @@ class FakeDemo:
         self._world = world
 
     async def acts(self) -> Sequence[DemoAct]:
-        return _acts()
+        acts = []
+        for position in self._world.by_code.values():
+            is_broken = position.state is State.FAILED
+            th, en = position.label_th, position.label_en
+            match position.kind:
+                case Kind.PANIC_BUTTON:
+                    acts.append(DemoAct("press", position.code, f"กด{th}", f"Press: {en}"))
+                case Kind.CAMERA:
+                    acts.append(DemoAct("kill_camera", position.code, f"ทำให้{th}เสีย", f"Break: {en}", is_broken))
+                    acts.append(DemoAct("restore_camera", position.code, f"ซ่อม{th}", f"Restore: {en}"))
+                case Kind.STREET_LIGHT:
+                    acts.append(DemoAct("cut_lamp", position.code, f"ทำให้{th}เสีย", f"Break: {en}", is_broken))
+                    acts.append(DemoAct("restore_lamp", position.code, f"ซ่อม{th}", f"Restore: {en}"))
+                case Kind.SENSOR:
+                    pass
+        acts.append(DemoAct("kill_all_cameras", "", "ทำให้กล้องเสียทุกตัว", "Break all cameras"))
+        acts.append(DemoAct("restore_cameras", "", "ซ่อมกล้องทุกตัว", "Restore all cameras"))
+        for node in self._world.node_list:
+            acts.append(DemoAct("cut_network", node.serial, f"ตัดเครือข่ายของ {node.serial}", f"Cut the network of {node.serial}"))
+            acts.append(DemoAct("restore_network", node.serial, f"ต่อเครือข่ายของ {node.serial}", f"Restore the network of {node.serial}"))
+        return acts
 
     async def act(self, name: str, target: str) -> None:
-        if name not in {act.name for act in _acts()}:
+        if name not in {act.name for act in await self.acts()}:
             raise Rejected("the demo knows no such act")
         self._world.acted.append((name, target))
         if name == "kill_camera":
             self._world.set_state(target, State.FAILED, "unreachable")
-
-
-def _acts() -> list[DemoAct]:
-    return [
-        DemoAct("press", "TWN-P02-SOS", "กดปุ่มฉุกเฉิน เสา 2", "Press the button at pole 2"),
-        DemoAct("kill_camera", "TWN-P01-CAM", "ดับกล้อง เสา 1", "Kill the camera at pole 1"),
-        DemoAct("kill_cameras", "", "ดับกล้องทุกตัว", "Kill all cameras"),
-        DemoAct("cut_lamp", "TWN-P03-LMP", "ตัดไฟโคม เสา 3", "Cut the lamp at pole 3"),
-        DemoAct("cut_network", "DEMO-0002", "ตัดเครือข่ายโหนด DEMO-0002", "Cut the network of DEMO-0002"),
-        DemoAct("restore", "", "คืนสภาพทั้งหมด", "Restore everything"),
-    ]
+        if name == "restore_camera":
+            self._world.set_state(target, State.WORKING)

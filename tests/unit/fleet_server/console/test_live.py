@@ -51,7 +51,7 @@ async def test_a_change_brings_the_piece_that_changed_and_no_other(world: FakeWo
     assert event.startswith("id: 1\n")
     assert 'id="position-TWN-P01-CAM" hx-swap-oob="true"' in event
     assert "No picture: the camera does not answer" in event
-    assert "TWN-P02-CAM" not in event
+    assert 'id="position-TWN-P02-CAM"' not in event
     assert 'id="headline"' in event
 
 
