@@ -11,6 +11,8 @@ from provisioning.broker.embedded.settings import EmbeddedSettings
 from provisioning.broker.promise import BrokerFiles, Endpoint
 from provisioning.files import write_file
 
+_ALL_ADDRESSES: Final = ("", "0.0.0.0", "::")  # noqa: S104  # compared, not bound
+
 
 class EmbeddedBroker:
     """The embedded broker; nothing needs to be installed. One endpoint for nodes and for the server's own client."""
@@ -46,8 +48,8 @@ class EmbeddedBroker:
 
     @property
     def core_endpoint(self) -> Endpoint:
-        """See `Broker`."""
-        return self._endpoint
+        """See `Broker`. Its certificate always names 127.0.0.1, never "all addresses"."""
+        return Endpoint("127.0.0.1", self._endpoint.port) if self._endpoint.host in _ALL_ADDRESSES else self._endpoint
 
     @property
     def pid(self) -> int | None:
