@@ -43,7 +43,8 @@ def directory(version: int = 1) -> Directory:
 
 
 def clock(at_ms: int, quality: ClockQuality = ClockQuality.NTP, **changes: Any) -> Clock:
-    return Clock(wall_ms=changes.get("wall_ms", at_ms), mono_ms=changes.get("mono_ms", at_ms - NOW + 1_000_000_000), boot=BOOT, quality=quality)
+    mono_ms = changes.get("mono_ms", at_ms - NOW + 1_000_000_000)
+    return Clock(wall_ms=changes.get("wall_ms", at_ms), mono_ms=mono_ms, boot=BOOT, quality=quality)
 
 
 def evidence(at_ms: int, channel: str = "cam-1", **metrics: float) -> Evidence:
