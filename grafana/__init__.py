@@ -1,1 +1,1 @@
-"""Grafana boards, alert rules and data sources as code."""
+"""Grafana as code: boards, data source and alert rules. `python -m grafana.build` writes what is committed here."""
