@@ -10,6 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 from firmware_agent.contract.vocabulary import Function, Kind
+from fleet_server.access import audit
 from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.errors import NotFound, Rejected, Transient
@@ -265,6 +266,10 @@ class Uptime:
         new = Exemption(0, ref.id, ref.unit_path, kind, span.from_ms, span.to_ms, reason.strip(), document.strip(), author, now_ms)
         with self._database.write() as connection:
             number = exemption_store.add_exemption(connection, new)
+            data = {"exemption": number, "kind": kind.value, "from_ms": span.from_ms, "to_ms": span.to_ms, "reason": new.reason}
+            audit.append(
+                connection, at_ms=now_ms, actor=author, action="exemption.declare", subject=ref.code, unit_path=ref.unit_path, data=data
+            )
             store.mark(connection, self._ledger.mark(ref.id, span))
         return Exemption(number, *(getattr(new, name) for name in list(Exemption.__dataclass_fields__)[1:]))
 
@@ -277,8 +282,18 @@ class Uptime:
         found = next((e for e in self.exemptions(scope=scope) if e.id == number), None)
         if found is None:
             raise NotFound(f"There is no exemption {number}.")
+        now_ms = self._clock.now_ms()
         with self._database.write() as connection:
-            exemption_store.withdraw_exemption(connection, number, by=by, at_ms=self._clock.now_ms())
+            exemption_store.withdraw_exemption(connection, number, by=by, at_ms=now_ms)
+            audit.append(
+                connection,
+                at_ms=now_ms,
+                actor=by,
+                action="exemption.withdraw",
+                subject=found.position_id,
+                unit_path=found.unit_path,
+                data={"exemption": number},
+            )
             store.mark(connection, self._ledger.mark(found.position_id, Span(found.from_ms, found.to_ms)))
 
     def exemptions(self, *, scope: Scope, code: str | None = None) -> list[Exemption]:
