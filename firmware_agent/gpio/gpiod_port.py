@@ -43,6 +43,7 @@ class GpiodPort:
         self._label: Final = label
         self._folder: Final = folder
         self._requests: dict[int, Any] = {}
+        self._outputs: dict[int, _Output] = {}
 
     async def watch(self, line: int, settings: LineSettings, on_edge: Callable[[Edge], None]) -> "_Input":
         """See `GpioPort`."""
@@ -66,7 +67,8 @@ class GpiodPort:
         """See `GpioPort`."""
         kind = self._gpiod.line
         request = self._request(line, self._gpiod.LineSettings(direction=kind.Direction.OUTPUT, output_value=kind.Value.INACTIVE))
-        return _Output(request, line, kind.Value)
+        output = self._outputs[line] = _Output(request, line, kind.Value)
+        return output
 
     async def aclose(self) -> None:
         """See `GpioPort`."""
@@ -84,7 +86,9 @@ class GpiodPort:
         return request
 
     def _release(self, line: int) -> None:
-        request = self._requests.pop(line, None)
+        output, request = self._outputs.pop(line, None), self._requests.pop(line, None)
+        if output is not None:
+            output.set(False)
         if request is not None:
             asyncio.get_running_loop().remove_reader(request.fd)
             request.release()
