@@ -170,6 +170,7 @@ def rebuild(data: Data = _HERE, as_json: Json = False) -> None:
     with said_plainly(), _opened(data) as (settings, database):
         clock = SystemClock()
         uptime = Uptime(database, Journal(database), _registry(settings, database).directory, clock)
+        uptime.settle()
         before = uptime.fingerprint()
         hours = uptime.rebuild(progress)
         after = uptime.fingerprint()

@@ -107,7 +107,15 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         metrics=ingest_metrics,
         ack_interval_s=settings.ingest.ack_interval_s,
     )
-    presence = Presence(database, journal, registry.directory, clock, node_supervision_ms=int(settings.supervision.node_s * 1000))
+    presence = Presence(
+        database,
+        journal,
+        registry.directory,
+        clock,
+        node_supervision_ms=int(settings.supervision.node_s * 1000),
+        mark_simulated=registry.mark_simulated,
+        is_listening=lambda: not ingest.why_not_ready(),
+    )
     uptime = Uptime(database, journal, registry.directory, clock)
     telemetry = Telemetry(
         database=database,
