@@ -20,6 +20,8 @@ _BUSY: Final = 200
 """Messages under way inside the router above which nodes are not read from; each has at most the size of a packet."""
 _BUSY_WITH_ONE: Final = 20
 """The same for messages of one node."""
+_AT_ONCE: Final = 200
+"""Kept messages sent together; amqtt gives up on each that is not acknowledged within 5 s."""
 _MAX_QUEUED_BYTES: Final = 32 * 1024 * 1024
 """Payload kept for one persistent session whose client is away."""
 
@@ -105,11 +107,12 @@ class _BoundedBroker(Broker):
         handler = self._get_handler(session)
         if handler is None:
             return
-        kept = []
         while not session.retained_messages.empty():
-            kept.append(session.retained_messages.get_nowait())
-        sending = [asyncio.ensure_future(handler.mqtt_publish(m.topic, m.data, m.qos, retain=False)) for m in kept]
-        await asyncio.gather(*sending, return_exceptions=True)
+            some = [session.retained_messages.get_nowait() for _ in range(min(_AT_ONCE, session.retained_messages.qsize()))]
+            sending = (handler.mqtt_publish(m.topic, m.data, m.qos, retain=False) for m in some)
+            results = await asyncio.gather(*sending, return_exceptions=True)
+            if any(isinstance(result, BaseException) for result in results):
+                _log.warning("%s did not acknowledge all that was kept for it", session.client_id)
 
 
 class _Steady(dict[K, V]):

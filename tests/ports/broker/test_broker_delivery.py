@@ -120,7 +120,7 @@ async def test_what_is_sent_with_qos_1_waits_for_the_server_while_it_is_away(bro
     topic = up(NodeId(node.name), Up.EVENT)
     async with client(authority, broker.core_endpoint, authority.core, clean_session=False) as core:
         await core.subscribe(ALL_UP, qos=1)
-    payloads = [f"away {i}".encode() for i in range(50)]
+    payloads = [f"away {i}".encode() for i in range(450)]
     async with client(authority, broker.endpoint, node) as mqtt:
         for payload in payloads:
             await mqtt.publish(topic, payload, qos=1)
