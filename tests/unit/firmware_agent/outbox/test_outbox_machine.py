@@ -170,7 +170,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_bounded(self) -> None:
-        assert self.store._pages("page_count") * 4096 <= CAP + 1024 * 1024
+        assert self.store._pages("page_count") * self.store._pages("page_size") <= CAP + 1024 * 1024
 
 
 OutboxMachine.TestCase.settings = settings(
