@@ -7,7 +7,7 @@ commissioned, a node's mark as simulated. An empty `node_serial` leaves the hard
 
 import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
@@ -191,19 +191,20 @@ def _zones(job: Job, reads: Sequence[Read[ZoneRow]]) -> None:
 def _nodes(job: Job, reads: Sequence[Read[NodeRow]]) -> None:
     units = _Units(job)
     existing = store.nodes_of_serials(job.connection, [row.serial for _, row in reads])
+    fresh: list[NodeRef] = []
     for cells, row in reads:
         before = existing.get(row.serial)
         unit = units.find(row.unit)
         if unit is None:
             cells.fault("unit", f"there is no unit {row.unit!r} (if several have this code, give the path)")
         elif before is None:
-            node = NodeRef(new_node_id(), row.serial, unit.path, bool(row.is_simulated), row.label)
-            store.add_node(job.connection, node, job.now_ms)
+            fresh.append(NodeRef(new_node_id(), row.serial, unit.path, bool(row.is_simulated), row.label))
             job.count(is_new=True)
         elif not job.scope.contains(before.unit_path):
             cells.fault("serial", f"{row.serial!r} is taken by another unit")
         else:
             _change_node(job, cells, row, before, unit.path)
+    store.add_nodes(job.connection, fresh, job.now_ms)
 
 
 def _change_node(job: Job, cells: Cells, row: NodeRow, before: NodeRef, unit_path: str) -> None:
@@ -254,10 +255,9 @@ def _positions(job: Job, reads: Sequence[Read[PositionRow]]) -> None:
         else:
             since_ms = job.now_ms if row.commissioned_at_ms is None else min(job.now_ms, row.commissioned_at_ms)
             wishes.append(_Wish(cells, number, row.code, node.id, row.channel, since_ms))
+    store.add_positions(job.connection, [{"id": number, **values} for number, values, is_new in changes if is_new])
     for number, values, is_new in changes:
-        if is_new:
-            store.add_position(job.connection, {"id": number, **values})
-        elif values:
+        if values and not is_new:
             store.change_position(job.connection, number, values)
     moved = _install(job, wishes)
     for number, values, is_new in changes:
@@ -325,6 +325,7 @@ def _install(job: Job, wishes: Sequence[_Wish]) -> set[str]:
     serving = {(i.node, i.channel): i.position_id for i in current.values()}
     moves = [wish for wish in wishes if _place(current.get(wish.position_id)) != (wish.node, wish.channel)]
     leaving = {wish.position_id for wish in moves}
+    past: set[object] = {key for i in history for key in (i.position_id, (i.node, i.channel))}
     taken: dict[tuple[NodeId, Channel], str] = {}
     for wish in wishes:
         place = (wish.node, wish.channel)
@@ -336,19 +337,20 @@ def _install(job: Job, wishes: Sequence[_Wish]) -> set[str]:
             wish.cells.fault("channel", f"{wish.channel!r} of this node serves another position")
     if job.findings.errors:
         return leaving
-    for wish in moves:
-        store.end_installation(job.connection, wish.position_id, job.now_ms)
-    for wish in moves:
-        store.begin_installation(
-            job.connection,
-            InstallationRef(position_id=wish.position_id, node=wish.node, channel=wish.channel, from_ms=_begin(job, wish, history)),
-        )
+    store.end_installations(job.connection, leaving & set(current), job.now_ms)
+    store.begin_installations(
+        job.connection,
+        [
+            InstallationRef(position_id=wish.position_id, node=wish.node, channel=wish.channel, from_ms=_begin(job, wish, past))
+            for wish in moves
+        ],
+    )
     return leaving
 
 
-def _begin(job: Job, wish: _Wish, history: Sequence[InstallationRef]) -> int:
+def _begin(job: Job, wish: _Wish, past: Set[object]) -> int:
     """A first installation reaches back to when the position was commissioned; a later one begins now."""
-    is_first = not any(i.position_id == wish.position_id or (i.node, i.channel) == (wish.node, wish.channel) for i in history)
+    is_first = wish.position_id not in past and (wish.node, wish.channel) not in past
     return wish.since_ms if is_first else job.now_ms
 
 

@@ -124,7 +124,7 @@ class Registry:
             if store.nodes_of_serials(connection, [serial]):
                 raise Conflict(f"Node {serial!r} is known already.")
             now_ms = self._clock.now_ms()
-            store.add_node(connection, node, now_ms)
+            store.add_nodes(connection, [node], now_ms)
             data = {"node": node.id, "is_simulated": is_simulated}
             audit.append(connection, at_ms=now_ms, actor=actor, action="node.add", subject=serial, unit_path=unit_path, data=data)
         return node.id
@@ -169,7 +169,7 @@ class Registry:
             if position.retired_at_ms is not None:
                 raise Conflict(f"Position {position.code} is retired.")
             _check_free(connection, node, channel, position)
-            store.end_installation(connection, position.id, now_ms)
+            store.end_installations(connection, [position.id], now_ms)
             installation = InstallationRef(
                 position_id=position.id,
                 node=node.id,
@@ -178,7 +178,7 @@ class Registry:
                 device_serial=device_serial,
                 device_model=device_model,
             )
-            store.begin_installation(connection, installation)
+            store.begin_installations(connection, [installation])
             if position.commissioned_at_ms is None:
                 store.change_position(connection, position.id, {"commissioned_at_ms": now_ms})
             data = {"node": node.id, "channel": channel, "device_serial": device_serial}
@@ -204,7 +204,7 @@ class Registry:
             position = _position(connection, position_code, scope, self._supervision_ms)
             if position.retired_at_ms is not None:
                 raise Conflict(f"Position {position.code} is retired already.")
-            store.end_installation(connection, position.id, now_ms)
+            store.end_installations(connection, [position.id], now_ms)
             store.change_position(connection, position.id, {"retired_at_ms": now_ms})
             audit.append(
                 connection, at_ms=now_ms, actor=actor, action="position.retire", subject=position.code, unit_path=position.unit_path

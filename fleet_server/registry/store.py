@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Select, insert, or_, select, update
@@ -119,9 +120,10 @@ def positions_of_codes(connection: Connection, codes: Iterable[str]) -> dict[str
     return {row.code: row._mapping for row in _in_chunks(connection, codes, lambda part: select(position).where(position.c.code.in_(part)))}
 
 
-def add_position(connection: Connection, values: Mapping[str, Any]) -> None:
-    """Write a new position."""
-    connection.execute(insert(position).values(**values))
+def add_positions(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write new positions."""
+    if rows:
+        connection.execute(insert(position), rows)
 
 
 def change_position(connection: Connection, position_id: str, values: Mapping[str, Any]) -> None:
@@ -149,18 +151,21 @@ def nodes_of_serials(connection: Connection, serials: Iterable[str]) -> dict[str
     return {row.serial: _node(row) for row in _in_chunks(connection, serials, lambda part: select(node).where(node.c.serial.in_(part)))}
 
 
-def add_node(connection: Connection, value: NodeRef, created_at_ms: int) -> None:
-    """Write a new node."""
-    connection.execute(
-        insert(node).values(
-            id=value.id,
-            serial=value.serial,
-            unit_path=value.unit_path,
-            is_simulated=value.is_simulated,
-            label=value.label,
-            created_at_ms=created_at_ms,
-        )
-    )
+def add_nodes(connection: Connection, values: Sequence[NodeRef], created_at_ms: int) -> None:
+    """Write new nodes."""
+    rows = [
+        {
+            "id": value.id,
+            "serial": value.serial,
+            "unit_path": value.unit_path,
+            "is_simulated": value.is_simulated,
+            "label": value.label,
+            "created_at_ms": created_at_ms,
+        }
+        for value in values
+    ]
+    if rows:
+        connection.execute(insert(node), rows)
 
 
 def change_node(connection: Connection, value: NodeRef) -> None:
@@ -188,26 +193,30 @@ def installations_of(connection: Connection, *, position_ids: Iterable[str] = ()
     return [_installation(row) for _, row in sorted(found.items())]
 
 
-def begin_installation(connection: Connection, value: InstallationRef) -> None:
-    """Write that hardware serves a position from now on."""
-    connection.execute(
-        insert(installation).values(
-            position_id=value.position_id,
-            node_id=value.node,
-            channel=value.channel,
-            device_serial=value.device_serial,
-            device_model=value.device_model,
-            from_ms=value.from_ms,
-            to_ms=value.to_ms,
-        )
-    )
+def begin_installations(connection: Connection, values: Sequence[InstallationRef]) -> None:
+    """Write which hardware serves which position from now on."""
+    rows = [
+        {
+            "position_id": value.position_id,
+            "node_id": value.node,
+            "channel": value.channel,
+            "device_serial": value.device_serial,
+            "device_model": value.device_model,
+            "from_ms": value.from_ms,
+            "to_ms": value.to_ms,
+        }
+        for value in values
+    ]
+    if rows:
+        connection.execute(insert(installation), rows)
 
 
-def end_installation(connection: Connection, position_id: str, at_ms: int) -> None:
-    """End what serves a position; what began at that very moment never was."""
-    current = (installation.c.position_id == position_id) & installation.c.to_ms.is_(None)
-    connection.execute(installation.delete().where(current, installation.c.from_ms >= at_ms))
-    connection.execute(update(installation).where(current).values(to_ms=at_ms))
+def end_installations(connection: Connection, position_ids: Iterable[str], at_ms: int) -> None:
+    """End what serves these positions; what began at that very moment never was."""
+    for part in _chunks(sorted(set(position_ids))):
+        current = installation.c.position_id.in_(part) & installation.c.to_ms.is_(None)
+        connection.execute(installation.delete().where(current, installation.c.from_ms >= at_ms))
+        connection.execute(update(installation).where(current).values(to_ms=at_ms))
 
 
 def _in_chunks(connection: Connection, keys: Iterable[str], query: Any) -> Iterator[Any]:
@@ -225,13 +234,18 @@ def _node(row: Any) -> NodeRef:
     return NodeRef(NodeId(row.id), row.serial, row.unit_path, row.is_simulated, row.label)
 
 
+@lru_cache(maxsize=64)
+def _functions(text: str) -> tuple[Function, ...]:
+    return tuple(Function(name) for name in json.loads(text))
+
+
 def _position(row: Any, supervision_ms: Mapping[Kind, int]) -> Position:
     kind = Kind(row.kind)
     return Position(
         id=row.id,
         code=row.code,
         kind=kind,
-        functions=tuple(Function(name) for name in json.loads(row.functions)),
+        functions=_functions(row.functions),
         unit_path=row.unit_path,
         zone_code=row.zone_code,
         innovation_type=row.innovation_type,

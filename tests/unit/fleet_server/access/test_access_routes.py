@@ -9,6 +9,8 @@ import pytest
 from fleet_server.access.model import Principal, Role, Scope
 from fleet_server.access.service import Access
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # SQL has its tests beside; here it is HTTP
+
 PASSWORD = "ถูกต้อง ม้า แบตเตอรี่ 42"
 Person = Callable[..., Principal]
 HERE = {"Sec-Fetch-Site": "same-origin"}

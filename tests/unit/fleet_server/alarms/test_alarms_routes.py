@@ -10,6 +10,8 @@ from fleet_server.access.model import Role
 from fleet_server.alarms.routes import router
 from fleet_server.alarms.service import Alarms
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # SQL has its tests beside; here it is HTTP
+
 UNIT = "/bpp/n1/lumpini/"
 
 

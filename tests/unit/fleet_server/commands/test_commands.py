@@ -50,6 +50,7 @@ class TestIssuing:
         )
         assert (news.kind, news.subject, news.data["state"]) == ("command", command.id, "issued")
 
+    @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
     @pytest.mark.parametrize(
         ("code", "action", "args", "error", "says"),
         [

@@ -12,6 +12,8 @@ from fleet_server.commands.courier import Courier
 from fleet_server.commands.routes import router
 from fleet_server.commands.service import Commands
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # SQL has its tests beside; here it is HTTP
+
 LIGHT = {"position": "LAMP", "action": "lamp.override", "args": {"level_percent": 100}, "expires_in_s": 30}
 
 

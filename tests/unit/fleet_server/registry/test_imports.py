@@ -62,7 +62,6 @@ def test_one_bad_row_keeps_all_out(filled: Any, registry: Registry) -> None:
         registry.position("X-1", Scope.ALL)
 
 
-@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 @pytest.mark.parametrize(
     ("row", "column", "says"),
     [

@@ -11,6 +11,8 @@ from fleet_server.access.model import Role
 from fleet_server.registry.routes import router
 from fleet_server.registry.service import Registry
 
+pytestmark = pytest.mark.parametrize("database", ["sqlite"], indirect=True)  # SQL has its tests beside; here it is HTTP
+
 POSITION = "code,zone,station,kind,label_th,lat,lon\nX-1,LMP,lumpini,camera,กล้อง,13.73,100.54\n"
 
 
