@@ -100,8 +100,8 @@ def nodes_csv() -> str:
     )
 
 
-def positions_csv(commissioned_at: str) -> str:
-    """Return the positions as the server imports them; `commissioned_at` is ISO 8601."""
+def positions_csv() -> str:
+    """Return the positions as the server imports them; they are commissioned when they are."""
     rows = (
         {
             "code": position.code,
@@ -117,7 +117,6 @@ def positions_csv(commissioned_at: str) -> str:
             "owner": "เทศบาลตัวอย่าง",
             "funder": "เทศบาลตัวอย่าง",
             "maintainer": "บริษัทตัวอย่าง",
-            "commissioned_at": commissioned_at,
         }
         for position in POSITIONS
     )
@@ -136,7 +135,6 @@ def positions_csv(commissioned_at: str) -> str:
             "owner",
             "funder",
             "maintainer",
-            "commissioned_at",
         ),
         rows,
     )

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -77,12 +76,13 @@ class DemoZone:
         await self._wait(self._is_server_up, within_s=_START_S, what="the fleet server is up")
         await self.devices.start(self.ports.mqtt)
         if not self._has_registry():
-            self._say(f"Registering one station, one zone and {len(layout.POSITIONS)} positions")
+            self._say(f"Registering one station, one zone and {len(layout.NODES) + len(layout.SPARES)} nodes")
             await self._register()
+        await asyncio.gather(*(self._enrol(serial) for serial in layout.NODES))
+        self._read_spares()
+        await self._register_positions()
         for serial in layout.NODES:
             self.devices.write_config(self.place, serial, self.ports)
-            await self._enrol(serial)
-        self._read_spares()
         self._say(f"Starting {len(self.agents)} agents on simulated cameras, buttons, lamps and a sensor")
         for agent in self.agents.values():
             await agent.start()
@@ -151,13 +151,18 @@ class DemoZone:
         await self.api.import_csv("units", layout.units_csv())
         await self.api.import_csv("zones", layout.zones_csv())
         await self.api.import_csv("nodes", layout.nodes_csv())
-        await self.api.import_csv("positions", layout.positions_csv(datetime.now(UTC).isoformat(timespec="seconds")))
         codes = {}
         for serial in (*layout.NODES, *layout.SPARES):
             claim = await self.api.post("/claims", {"node": serial, "approve": True})
             codes[serial] = claim["code"]
         await self._set_password()
         _write_secret(self._claims_file, json.dumps(codes))
+
+    async def _register_positions(self) -> None:
+        """Commission the positions last, because their uptime counts from there."""
+        if not (await self.api.get("/positions", limit=1))["items"]:
+            self._say(f"Commissioning {len(layout.POSITIONS)} positions")
+            await self.api.import_csv("positions", layout.positions_csv())
 
     async def _set_password(self) -> None:
         administrator = json.loads((self.place.data / "administrator.json").read_text())
@@ -190,6 +195,13 @@ class DemoZone:
                 partial(self._is_drilled, position.serial, position.channel), within_s=_START_S, what=f"{position.code} is drilled"
             )
             await self._command(position.code, "drill.end", {})
+        await self._answer_drills()
+
+    async def _answer_drills(self) -> None:
+        """Answer our own drills, as the technician who made them would."""
+        for press in await self.api.all("/presses"):
+            if press["is_drill"] and press["state"] == "open":
+                await self.api.post(f"/presses/{press['event_id']}:acknowledge")
 
     async def _command(self, code: str, action: str, args: dict[str, Any]) -> None:
         """Issue a command and wait until the device did it."""

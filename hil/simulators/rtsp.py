@@ -22,6 +22,7 @@ _HOST: Final = "127.0.0.1"
 _REALM: Final = "simulated camera"
 _RTP_CLOCK: Final = 90_000
 _H264: Final = 96
+_CLOSE_S: Final = 1.0
 _REASONS: Final = {
     200: "OK",
     400: "Bad Request",
@@ -112,11 +113,9 @@ class CameraSimulator:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for writer, playing in list(self._connections.items()):
-            if playing is not None:
-                playing.cancel()
-            writer.close()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # who was just accepted gets a handler, and is dropped too
+        for writer in list(self._connections):
+            await self._hang_up(writer)
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections[writer] = None
@@ -136,6 +135,9 @@ class CameraSimulator:
             with suppress(asyncio.CancelledError):
                 await playing
         writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await writer.wait_closed()
 
     async def _answer(self, request: "_Request", writer: asyncio.StreamWriter) -> bool:
         """Answer one request; return whether the conversation goes on."""
