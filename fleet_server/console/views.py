@@ -15,7 +15,7 @@ from fleet_server.uptime.model import Parts
 USAGE_SPAN_MS: Final = when.DAY_MS
 RECENT_PRESSES: Final = 5
 PAGE_OF_PRESSES: Final = 50
-SPANS_MS: Final = {"hour": when.HOUR_MS, "day": when.DAY_MS, "week": 7 * when.DAY_MS}
+SPANS_MS: Final = {"minutes": 600_000, "hour": when.HOUR_MS, "day": when.DAY_MS, "week": 7 * when.DAY_MS}
 
 Context = dict[str, Any]
 
@@ -153,9 +153,11 @@ def _innovation(innovation: Innovation) -> Context:
 
 
 def _natural_span(position: Position, now_ms: int) -> str:
-    """Pick the span that shows something: the last hour of a young position, else the last day."""
+    """Pick the span that shows something: the last minutes or hour of a young position, else the last day."""
     began_ms = position.commissioned_at_ms
-    return "hour" if began_ms is not None and now_ms - began_ms < 3 * when.HOUR_MS else "day"
+    if began_ms is None or now_ms - began_ms > 3 * when.HOUR_MS:
+        return "day"
+    return "hour" if now_ms - began_ms > when.HOUR_MS // 3 else "minutes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,7 +235,7 @@ async def test_a_missing_field_is_said_in_plain_words(demo: httpx.AsyncClient) -
     assert "Something is missing or out of bounds" in answer.text
 
 
-@pytest.mark.parametrize("span", ["hour", "day", "week", "", "century"])
+@pytest.mark.parametrize("span", ["minutes", "hour", "day", "week", "", "century"])
 async def test_a_position_over_any_span(demo: httpx.AsyncClient, span: str) -> None:
     answer = await demo.get("/positions/TWN-P01-CAM", params={"span": span, "lang": "en"})
     assert answer.status_code == 200
