@@ -2,13 +2,9 @@
 
 import asyncio
 import logging
-import os
 import random
-import signal
-import threading
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final
 
 from firmware_agent import __version__, sdnotify
@@ -25,19 +21,18 @@ from firmware_agent.drivers.promise import Factory, Happening, Observation
 from firmware_agent.health import HostHealth
 from firmware_agent.heartbeat import Assembler, wall_of
 from firmware_agent.identity.model import Identity
-from firmware_agent.outbox.model import Limits, StoredEvent
-from firmware_agent.outbox.outbox import Outbox, open_outbox
-from firmware_agent.outbox.store import Store
+from firmware_agent.outbox.model import StoredEvent
+from firmware_agent.outbox.outbox import Outbox
 from firmware_agent.ports import AgentPort, ChannelMemory, SharedResources
-from firmware_agent.status import AgentStatus, ChannelStatus, ClockStatus, EventStatus, FunctionStatus, StatusFile, StreamStatus
-from firmware_agent.supervisor import Supervisor, installed_factory
-from firmware_agent.uplink.link import Server
+from firmware_agent.status import StatusFile
+from firmware_agent.status_page import StatusPage
+from firmware_agent.supervisor import Supervisor
+from firmware_agent.uplink.target import server_of
 from firmware_agent.uplink.uplink import Ears, Speaker, Uplink
 
 _DRAFT_EVENT: Final = EventId("0" * 56)
 _SOON_S: Final = 1.0
 """Least time between two heartbeats, when a verdict changes."""
-_STOP_WITHIN_S: Final = 2.8
 _TICK_S: Final = 1.0
 _STALE_S: Final = 15.0
 """A critical task that has not moved for this long on top of its own interval lets the watchdog bite."""
@@ -69,6 +64,7 @@ class Agent:
         )
         self._commands = CommandRunner(outbox, clock, self._supervisor.command, lambda key, body: self._uplink.stand(key, Up.RESULT, body))
         self._status_file = StatusFile(config.status_file)
+        self._page = StatusPage(config, identity, clock, outbox, self._uplink, self._supervisor, self._desired, self._assembler)
         self._channel_of: dict[EventId, Channel] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._soon = asyncio.Event()
@@ -218,115 +214,6 @@ class Agent:
 
     def _write_status(self) -> None:
         try:
-            self._status_file.write(self.status())
+            self._status_file.write(self._page.read())
         except OSError as error:
             _log.error("%s cannot be written: %s", self._config.status_file, error)
-
-    def status(self) -> AgentStatus:
-        """Return what the agent knows of itself."""
-        counts, wall_ms, mono_ms = self._outbox.counts, self._clock.wall_ms(), self._clock.mono_ms()
-        complaint = self._clock.bounds.complaint(wall_ms)
-        why = self._uplink.why_not_connected
-        return AgentStatus(
-            written_at_ms=wall_ms,
-            pid=os.getpid(),
-            agent=__version__,
-            node_id=self._identity.node,
-            serial=self._identity.serial,
-            is_simulated=self._config.node.is_simulated,
-            is_connected=self._uplink.is_connected,
-            session=self._uplink.session,
-            why_not_connected="" if self._uplink.is_connected else "; ".join(part for part in (why, complaint) if part),
-            since_s=(mono_ms - self._uplink.since_ms) // 1000,
-            clock=ClockStatus(wall_ms, self._clock.quality(), complaint),
-            streams=[StreamStatus(s.stream, s.made, s.acked, s.held, s.evicted) for s in counts.streams],
-            events=EventStatus(counts.events_made, counts.events_acked, counts.events_held),
-            outbox_failure=self._outbox.failure,
-            desired_version=self._desired.in_force.version,
-            desired_error=self._desired.in_force.error,
-            heartbeat_interval_s=self._desired.in_force.heartbeat_interval_s,
-            bad_messages=self._uplink.bad_messages,
-            channels=self._channel_statuses(mono_ms),
-        )
-
-    def _channel_statuses(self, mono_ms: int) -> list[ChannelStatus]:
-        latest = self._assembler.latest()
-        found: list[ChannelStatus] = []
-        for channel in self._supervisor.reported():
-            functions: list[FunctionStatus] = []
-            for function in channel.functions:
-                seen = latest.get((channel.channel, function))
-                verdict = self._assembler.verdict(channel.channel, function)
-                cause = seen.cause if seen is not None and verdict is seen.verdict else ""
-                functions.append(FunctionStatus(function, verdict, cause, None if seen is None else mono_ms - seen.observed_mono_ms))
-            found.append(ChannelStatus(channel.channel, channel.kind, channel.driver, channel.is_simulated, channel.error, functions))
-        return found
-
-
-def server_of(config: Config, identity: Identity) -> Server:
-    """Return where and how to connect."""
-    if config.server.insecure_no_tls:
-        _log.warning("insecure: server.insecure_no_tls speaks plain MQTT without certificates; use it on test benches only")
-        return Server(config.server.mqtt_host, config.server.mqtt_port, config.server.keepalive_s)
-    return Server(
-        config.server.mqtt_host,
-        config.server.mqtt_port,
-        config.server.keepalive_s,
-        ca_file=config.ca_file,
-        cert_file=identity.cert_file,
-        key_file=identity.key_file,
-    )
-
-
-async def run_agent(config: Config, identity: Identity, *, find: Callable[[str], Factory] = installed_factory) -> None:
-    """Run the node's agent until SIGTERM, SIGINT or cancellation.
-
-    Raises:
-        StorageFailed: the outbox cannot be opened.
-    """
-    limits = Limits(retention_ms=int(config.outbox.retention_days * 86_400_000), max_bytes=config.outbox.max_mb * 1024 * 1024)
-    clock = SystemClock(identity.clock_bounds(), assume=config.clock.assume)
-    path = config.data_dir / "outbox.db"
-    outbox = await open_outbox(lambda: Store(path, node=identity.node, boot=clock.boot, limits=limits, hardware=hardware()), identity.node)
-    try:
-        good_ms = int(outbox.recall("", "good_time_ms") or 0)
-        clock.raise_floor(good_ms, "the last time known to be good", was_synchronised=outbox.recall("", "good_boot") == clock.boot)
-        await _until_signal(Agent(config, identity, clock, outbox, find))
-    finally:
-        sdnotify.notify("STOPPING=1")
-        await outbox.aclose()
-
-
-async def _until_signal(agent: Agent) -> None:
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    assert task is not None, "runs in a task"
-    was_signalled = False
-
-    def stop() -> None:
-        nonlocal was_signalled
-        was_signalled = True
-        end = threading.Timer(_STOP_WITHIN_S, os._exit, (1,))  # a driver that does not let go must not hold up the machine
-        end.daemon = True
-        end.start()
-        task.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
-    try:
-        await agent.run()
-    except asyncio.CancelledError:
-        if not was_signalled:
-            raise
-        task.uncancel()
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
-
-
-def hardware() -> str:
-    """Return what tells this machine from another that the same card is put into."""
-    for file in ("/proc/device-tree/serial-number", "/sys/class/dmi/id/product_uuid", "/etc/machine-id"):
-        with suppress(OSError):
-            return Path(file).read_bytes().strip(b"\0\n").decode(errors="replace")
-    return ""

@@ -20,9 +20,9 @@ def become_service(config: Path, level: str) -> NoReturn:
 
 def main(config_file: str, level: str) -> int:
     """Run the agent to its end; return the exit status."""
-    from firmware_agent.agent import run_agent
     from firmware_agent.config import load_config
     from firmware_agent.identity.model import load_identity
+    from firmware_agent.process import run_agent
 
     logging.basicConfig(level=level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     try:

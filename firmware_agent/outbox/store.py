@@ -22,6 +22,7 @@ from firmware_agent.contract.ids import BootId, EventId, NodeId, StreamId, event
 from firmware_agent.contract.messages import MAX_HELD, MAX_MESSAGE_BYTES, MAX_REPLAYED, Ack, Event, Heartbeat, Held
 from firmware_agent.outbox import model
 from firmware_agent.outbox.ballast import Ballast
+from firmware_agent.outbox.database import inode, meta, open_database
 from firmware_agent.outbox.model import (
     AckOutcome,
     Batch,
@@ -36,8 +37,6 @@ from firmware_agent.outbox.model import (
 
 T = TypeVar("T")
 
-_PAGE: Final = 1024
-"""Small pages halve what is written to the card: 6.4 kB instead of 14.3 kB per heartbeat of 700 bytes (measured)."""
 _STRIDE: Final = 1 << 44
 """A heartbeat's row number is `stream row × stride + seq`, so the table is ordered oldest first with no second index."""
 _KEPT_STREAMS: Final = 8
@@ -45,17 +44,6 @@ _KEPT_RESULTS: Final = 256
 _EVICT_AT_ONCE: Final = 64
 _EVICT_BY_AGE: Final = 2
 """Old heartbeats evicted per new one: enough to keep up, too few for a wrong clock to empty the outbox."""
-
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stream(id INTEGER PRIMARY KEY AUTOINCREMENT, stream TEXT NOT NULL UNIQUE,
-    made INTEGER NOT NULL DEFAULT 0, acked INTEGER NOT NULL DEFAULT 0, evicted INTEGER NOT NULL DEFAULT 0,
-    events INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS heartbeat(id INTEGER PRIMARY KEY, at_ms INTEGER, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS event(id INTEGER PRIMARY KEY AUTOINCREMENT, event_id TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS memory(channel TEXT, key TEXT, value TEXT NOT NULL, PRIMARY KEY(channel, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS result(id INTEGER PRIMARY KEY AUTOINCREMENT, command_id TEXT NOT NULL UNIQUE, body BLOB NOT NULL);
-"""
 
 _log = logging.getLogger(__name__)
 
@@ -78,51 +66,16 @@ class Store:
         self._path = path
         self._ballast = Ballast(path.with_name("ballast"), self._limits.ballast_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = self._open_or_replace()
+        self._db = open_database(path)
         self._may_use(self._limits.max_bytes // self._pages("page_size"))
-        self._stream, self._row = self._choose_stream(boot, f"{hardware}/{_inode(path)}")
+        self._stream, self._row = self._choose_stream(boot, f"{hardware}/{inode(path)}")
         self._ballast.restore()
 
     # — opening ——————————————————————————————————————————————————————————————————————————————————————————————————
 
-    def _open_or_replace(self) -> sqlite3.Connection:
-        try:
-            return self._open()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise StorageFailed(f"The outbox {self._path} cannot be opened: {error}") from error
-            damaged = self._path.with_name(f"{self._path.name}-damaged")
-            _log.error("the outbox is damaged (%s); moved to %s, starting a new one", error, damaged)
-            events = _rescue_events(self._path)
-            for suffix in ("-wal", "-shm"):
-                self._path.with_name(f"{self._path.name}{suffix}").unlink(missing_ok=True)
-            self._path.replace(damaged)
-            db = self._open()
-            for event, body in events:
-                db.execute("INSERT OR IGNORE INTO event(event_id, body) VALUES (?, ?)", (event, body))
-            return db
-
-    def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        try:
-            db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one connection for ever: no shared memory, and a second agent is refused
-            db.execute(f"PRAGMA page_size={_PAGE:d}")
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=NORMAL")
-            db.execute("PRAGMA wal_autocheckpoint=512")
-            db.execute("PRAGMA journal_size_limit=524288")
-            db.execute("PRAGMA cache_size=-512")
-            db.executescript(_SCHEMA)
-            if _meta(db, "is_clean") != "1" and db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-                raise sqlite3.DatabaseError("quick_check failed")
-        except BaseException:
-            db.close()
-            raise
-        return db
-
     def _choose_stream(self, boot: BootId, hardware: str) -> tuple[StreamId, int]:
-        known = _meta(self._db, "stream")
-        may_go_on = known is not None and _meta(self._db, "boot") == boot and _meta(self._db, "hardware") == hardware
+        known = meta(self._db, "stream")
+        may_go_on = known is not None and meta(self._db, "boot") == boot and meta(self._db, "hardware") == hardware
         with self._writing(is_durable=True):
             self._set_meta("is_clean", "0")
             self._set_meta("boot", boot)
@@ -323,7 +276,7 @@ class Store:
         """Return the books, cheaply."""
         rows = self._db.execute("SELECT stream, made, acked, evicted FROM stream ORDER BY id").fetchall()
         held: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
-        acked = int(_meta(self._db, "events_acked") or 0)
+        acked = int(meta(self._db, "events_acked") or 0)
         return Counts(tuple(StreamCount(StreamId(s), m, a, e) for s, m, a, e in rows), acked + held, acked, held)
 
     def _made(self) -> int:
@@ -351,7 +304,7 @@ class Store:
 
     def _add_meta(self, key: str, more: int) -> None:
         if more > 0:
-            self._set_meta(key, str(int(_meta(self._db, key) or 0) + more))
+            self._set_meta(key, str(int(meta(self._db, key) or 0) + more))
 
     # — space ————————————————————————————————————————————————————————————————————————————————————————————————————
 
@@ -413,11 +366,6 @@ class Store:
         return int(self._db.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
-def _meta(db: sqlite3.Connection, key: str) -> str | None:
-    found = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-    return None if found is None else str(found[0])
-
-
 def _batch(stream: StreamId, seqs: list[int], bodies: list[bytes]) -> Batch | None:
     if not seqs:
         return None
@@ -426,22 +374,3 @@ def _batch(stream: StreamId, seqs: list[int], bodies: list[bytes]) -> Batch | No
 
 def _is_full(error: StorageFailed) -> bool:
     return getattr(error.__cause__, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-
-
-def _inode(path: Path) -> str:
-    found = path.stat()
-    return f"{found.st_dev}.{found.st_ino}"
-
-
-def _rescue_events(path: Path) -> list[tuple[str, bytes]]:
-    """Read what can still be read of the events in a damaged file."""
-    events: list[tuple[str, bytes]] = []
-    with suppress(sqlite3.Error):
-        db = sqlite3.connect(path, isolation_level=None)
-        try:
-            events.extend(db.execute("SELECT event_id, body FROM event ORDER BY id"))
-        except sqlite3.Error:
-            _log.exception("events in the damaged outbox cannot be read")
-        finally:
-            db.close()
-    return events

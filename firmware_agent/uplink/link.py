@@ -103,6 +103,7 @@ class Link:
         client.on_publish = self._on_publish
         client.on_subscribe = self._on_subscribe
         client.on_log = self._on_log
+        client.on_socket_open = _send_at_once
         return client
 
     # — on the event loop ————————————————————————————————————————————————————————————————————————————————————————
@@ -299,6 +300,11 @@ class Link:
     def _on_log(self, _client: mqtt.Client, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
             self._last_error = text
+
+
+def _send_at_once(_client: mqtt.Client, _data: Any, sock: Any) -> None:
+    """Switch Nagle's algorithm off: it would hold a press back for 40 ms behind the packet before it."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _either(*futures: asyncio.Future[Any]) -> set[asyncio.Future[Any]]:

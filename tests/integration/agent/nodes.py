@@ -10,10 +10,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from firmware_agent.agent import run_agent
 from firmware_agent.config import load_config
 from firmware_agent.contract.ids import NodeId
 from firmware_agent.identity.model import load_identity
+from firmware_agent.process import run_agent
 from tests.integration.agent.probe_driver import Probes
 
 NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
