@@ -178,6 +178,7 @@ def test_usage_is_the_same_whether_hours_are_open_closed_or_cut(happened: list[o
                 grown.usage(scope=Scope.ALL, from_ms=T0, to_ms=T0 + 3 * END)
         span = (T0 + start, T0 + start + length)
         world.clock.at_ms = max(world.clock.at_ms, span[1])
+        settle(grown)  # closed hours are as they were last folded
         fresh = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
         before = [
             (u.code, u.function, _times(u.parts))
@@ -190,7 +191,6 @@ def test_usage_is_the_same_whether_hours_are_open_closed_or_cut(happened: list[o
             for u in fresh.usage(scope=Scope.ALL, from_ms=span[0], to_ms=span[1], by_function=by)
         ]
         assert before == newly
-        settle(grown)
         world.clock.at_ms += 3 * HOUR
         settle(grown)
         after = [
