@@ -30,9 +30,8 @@ from fleet_server.scoring.service import Scoring
 from fleet_server.storage import Database, changes
 from fleet_server.storage.changes import Change, ChangeFeed
 from fleet_server.uptime.fold import node_reach_ms, trails
-from fleet_server.uptime.model import HOUR_MS, ExemptionKind, Parts, Span, Trail, clip, hour_of
+from fleet_server.uptime.model import HOUR_MS, WHOLE, ExemptionKind, Parts, Span, Trail, clip, hour_of
 from fleet_server.uptime.service import Uptime
-from fleet_server.uptime.store import WHOLE
 
 _RECENT_MS: Final = 180_000
 """The newest numbers of a device are looked for this far back."""

@@ -9,10 +9,9 @@ from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.telemetry.derived import position_tags
 from fleet_server.telemetry.lines import STATE_NUMBER, line, series, station_of
 from fleet_server.telemetry.sources import LedgerHour
-from fleet_server.uptime.model import Parts, measures
+from fleet_server.uptime.model import WHOLE, Parts, measures
 
 _DOWN = frozenset({State.FAILED, State.UNKNOWN})
-WHOLE = "*"
 
 
 def state_lines(statuses: Iterable[PositionStatus], directory: Directory, *, at_ms: int) -> list[bytes]:

@@ -9,8 +9,8 @@ from fleet_server.presence.evidence import dated, reach_ms, read_heartbeat
 from fleet_server.presence.model import Observation, Overlay, Segment, combine, overlay
 from fleet_server.presence.wiring import Wiring
 from fleet_server.registry.model import PositionRef
-from fleet_server.uptime.model import HOUR_MS, Parts, Span, Trail, clip, measure
-from fleet_server.uptime.store import WHOLE, LedgerRow
+from fleet_server.uptime.model import HOUR_MS, WHOLE, Parts, Span, Trail, clip, measure
+from fleet_server.uptime.store import LedgerRow
 
 OffsetOf = Callable[[NodeId, BootId | None], int | None]
 """Offset (wall − monotonic, ms) of a node's boot, None while unknown."""

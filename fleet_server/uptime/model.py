@@ -17,6 +17,10 @@ SUFFICIENT_COVERAGE: Final = Fraction(95, 100)
 """Below this share of time with evidence, a figure is printed as "insufficient evidence"."""
 
 
+WHOLE: Final = "*"
+"""Stands for all functions of a position together, where it has several."""
+
+
 class ExemptionKind(StrEnum):
     """Why a span is excepted."""
 

@@ -29,9 +29,6 @@ from firmware_agent.contract.ids import BootId, NodeId
 from fleet_server.storage.database import metadata
 from fleet_server.uptime.model import PART_NAMES, Parts
 
-WHOLE: Final = "*"
-"""Stands for all functions of a position together, where it has more than one."""
-
 _CHUNK: Final = 400
 
 ledger = Table(

@@ -8,9 +8,8 @@ from fleet_server.storage import Database
 from fleet_server.uptime import exemption_store, store
 from fleet_server.uptime.fold import Key, position_parts
 from fleet_server.uptime.ledger import Ledger
-from fleet_server.uptime.model import HOUR_MS, NOTHING, Parts, Span, Trail, clip, hour_of
+from fleet_server.uptime.model import HOUR_MS, NOTHING, WHOLE, Parts, Span, Trail, clip, hour_of
 from fleet_server.uptime.open_hours import OpenHours
-from fleet_server.uptime.store import WHOLE
 
 ByPosition = dict[str, dict[str, Parts]]
 """By position and function."""
