@@ -31,12 +31,14 @@ from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, Forbidden, NotFound, Rejected
 from fleet_server.problems import Unauthenticated
 from fleet_server.storage import Database
+from fleet_server.storage.database import serialise
 
 _log = logging.getLogger(__name__)
 
 SESSION_MS: Final = 12 * 3600 * 1000
 LINK_MS: Final = 24 * 3600 * 1000
 TOKEN_PREFIX: Final = "ssz_"  # noqa: S105  # what tokens begin with, so that scanners for leaked secrets find them
+_LOCK: Final = 7_306
 _AT_ONCE: Final = 2
 """Passwords hashed at the same time: each takes 64 MiB."""
 
@@ -137,6 +139,7 @@ class Access:
             raise Rejected(fault)
         _check_gift(role, unit_path, by)
         with self._database.write() as connection:
+            serialise(connection, _LOCK)
             if store.account_row(connection, user) is not None:
                 raise Conflict(f"The user name {user!r} is taken.")
             number = store.add_account(connection, user=user, role=role, unit_path=unit_path, at_ms=self._clock.now_ms())
@@ -151,6 +154,7 @@ class Access:
             Conflict: it is the last administrator.
         """
         with self._database.write() as connection:
+            serialise(connection, _LOCK)
             row = _mine(connection, user, by)
             if row.is_disabled:
                 return
@@ -238,6 +242,7 @@ class Access:
         now_ms = self._clock.now_ms()
         expires_at_ms = None if expires_in_s is None else now_ms + expires_in_s * 1000
         with self._database.write() as connection:
+            serialise(connection, _LOCK)
             if store.token_named(connection, name) is not None:
                 raise Conflict(f"The name {name!r} is taken.")
             maker = store.account_row(connection, by.name) if by.via == "session" else None

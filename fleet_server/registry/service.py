@@ -16,7 +16,8 @@ from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, NotFound, Rejected
 from fleet_server.registry import imports, store
 from fleet_server.registry.csv_cells import ImportKind, code_text, free_text
-from fleet_server.registry.imports import ImportReport, Job
+from fleet_server.registry.import_job import Job
+from fleet_server.registry.imports import ImportReport
 from fleet_server.registry.model import DEFAULT_SUPERVISION_MS, Directory, InstallationRef, NodeRef, Position, Unit, Zone
 from fleet_server.storage import Database
 

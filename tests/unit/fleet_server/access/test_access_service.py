@@ -219,6 +219,17 @@ class TestAccounts:
         with pytest.raises(Conflict):
             access.create_account("SOMCHAI", Role.VENDOR, "/", by=Principal.LOCAL)
 
+    def test_one_name_asked_for_twice_at_once(self, access: Access) -> None:
+        def make(_number: int) -> bool:
+            try:
+                access.create_account("somchai", Role.VENDOR, "/", by=Principal.LOCAL)
+            except Conflict:
+                return False
+            return True
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(make, range(4))) == 1
+
     def test_nobody_gives_more_than_they_have(self, access: Access, person: Person) -> None:
         chief = person("chief", Role.STATION_CHIEF, LUMPINI)
         local = person("local", Role.ADMINISTRATOR, LUMPINI)
