@@ -18,7 +18,6 @@ from fleet_server.errors import FleetError
 from fleet_server.settings import FILE_NAME, Settings, load_settings
 
 if TYPE_CHECKING:
-    from fleet_server.access.model import Principal
     from fleet_server.storage import Database
 
 PLUGINS: Final = "fleet.commands"
@@ -244,29 +243,33 @@ def account_create(
 
     Example: fleet account create somsri --role ccoc_operator --unit /bpp/n1/
     """
-    from fleet_server.access.model import Role
+    from fleet_server.access.model import Principal, Role
     from fleet_server.errors import Rejected
 
     with said_plainly(), _opened(data) as (settings, database):
         if role not in list(Role):
             raise Rejected(f"There is no role {role!r}: choose from {', '.join(Role)}.")
-        link = _access(database).create_account(user, Role(role), unit, by=_console_operator())
+        link = _access(database).create_account(user, Role(role), unit, by=Principal.LOCAL)
     _answer_link(settings, link.user, link.secret, as_json)
 
 
 @account_app.command("disable")
 def account_disable(user: str, data: Data = _HERE) -> None:
     """Close an account at once: its sessions and tokens are dead."""
+    from fleet_server.access.model import Principal
+
     with said_plainly(), _opened(data) as (_settings, database):
-        _access(database).disable(user, by=_console_operator())
+        _access(database).disable(user, by=Principal.LOCAL)
     typer.echo(f"{user} is disabled")
 
 
 @account_app.command("reset")
 def account_reset(user: str, data: Data = _HERE, as_json: Json = False) -> None:
     """Take an account's password away; prints a one-time link that sets a new one."""
+    from fleet_server.access.model import Principal
+
     with said_plainly(), _opened(data) as (settings, database):
-        link = _access(database).reset(user, by=_console_operator())
+        link = _access(database).reset(user, by=Principal.LOCAL)
     _answer_link(settings, link.user, link.secret, as_json)
 
 
@@ -283,14 +286,14 @@ def token_create(
 
     Example: fleet token create grafana --role auditor --out secrets/token
     """
-    from fleet_server.access.model import Role, Scope
+    from fleet_server.access.model import Principal, Role, Scope
     from fleet_server.errors import Rejected
     from provisioning.files import SECRET, write_file
 
     with said_plainly(), _opened(data) as (_settings, database):
         if role not in list(Role):
             raise Rejected(f"There is no role {role!r}: choose from {', '.join(Role)}.")
-        secret = _access(database).create_token(name, Role(role), Scope(unit), by=_console_operator())
+        secret = _access(database).create_token(name, Role(role), Scope(unit), by=Principal.LOCAL)
         if out is not None:
             write_file(out, secret.encode(), SECRET)
     if out is not None:
@@ -347,13 +350,6 @@ def _enrolment(settings: Settings, data: Path, database: "Database", registry: A
     from fleet_server.main import enrolment_service
 
     return enrolment_service(settings, data, database, registry)
-
-
-def _console_operator() -> "Principal":
-    """Who sits at this machine's command line: whoever can read the data folder is an administrator already."""
-    from fleet_server.access.model import Principal, Role, Scope
-
-    return Principal("fleet command line", Role.ADMINISTRATOR, Scope.ALL, "token")
 
 
 def _read_text(file: Path) -> str:

@@ -177,7 +177,7 @@ def _first_administrator(database: Database, user: str) -> Link | None:
         access = Access(database, SystemClock())
         if access.accounts(Scope.ALL, limit=1):
             return None
-        return access.create_account(user, Role.ADMINISTRATOR, "/", by=Principal("fleet init", Role.ADMINISTRATOR, Scope.ALL, "token"))
+        return access.create_account(user, Role.ADMINISTRATOR, "/", by=Principal.LOCAL)
     finally:
         database.close()
 

@@ -32,6 +32,7 @@ from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.metrics import IngestMetrics
 from fleet_server.ingest.mqtt import BrokerAddress
 from fleet_server.ingest.service import Ingest
+from fleet_server.news import routes as news_routes
 from fleet_server.presence import routes as presence_routes
 from fleet_server.presence.service import Presence
 from fleet_server.registry import routes as registry_routes
@@ -235,6 +236,7 @@ def _api(rooms: Rooms, guard: Guard) -> APIRouter:
         alarms_routes.router(rooms.alarms, guard, clock),
         commands_routes.router(rooms.commands, guard),
         scoring_routes.router(rooms.scoring, guard),
+        news_routes.router(rooms.database, rooms.feed, guard),
     ):
         api.include_router(router)
     return api

@@ -1,0 +1,1 @@
+"""The change log for programs: a page of it, or a live feed."""
