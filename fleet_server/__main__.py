@@ -66,6 +66,9 @@ def init(
     administrator: Annotated[str, typer.Option(help="User name of the first administrator.")] = "admin",
     demo: Annotated[bool, typer.Option(help="A demo: scores simulated nodes, first page open to all. Never in a real fleet.")] = False,
     settings_file: Annotated[Path | None, typer.Option("--extra-settings", help="TOML to append to the settings.")] = None,
+    own_settings: Annotated[Path | None, typer.Option("--settings", help="Use this settings file instead of making one.")] = None,
+    also_host: Annotated[list[str] | None, typer.Option(help="One more name for the server's certificate; may be repeated.")] = None,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Complete what is there instead of refusing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Make a new installation: CAs, secrets, database, settings, first administrator.
@@ -91,7 +94,10 @@ def init(
             console=installation.ConsoleCertificate(console),
             console_chain=console_certificate,
             console_key=console_key,
-            extra_settings=settings_file.read_text() if settings_file else "",
+            extra_settings=_read_text(settings_file) if settings_file else "",
+            settings=_read_text(own_settings) if own_settings else "",
+            also_hosts=tuple(also_host or ()),
+            if_missing=if_missing,
         )
         made = installation.make(plan, administrator=administrator)
     _answer(made.as_json(), as_json, *made.sentences())
@@ -118,6 +124,32 @@ def serve(
         from fleet_server import serve as serving
 
         serving.run(settings, data, demo_control=demo_control, ready_file=ready_file)
+
+
+@app.command("prepare-influxdb")
+def prepare_influxdb(
+    operator_token_file: Annotated[Path, typer.Option(help="File with the token that may do everything; used here only.")],
+    reader_token_file: Annotated[Path | None, typer.Option(help="Where Grafana's token, which may only read, is to be written.")] = None,
+    data: Data = _HERE,
+    as_json: Json = False,
+) -> None:
+    """Make InfluxDB ready: buckets with their retention, and tokens. Safe to run again.
+
+    Example: fleet prepare-influxdb --operator-token-file operator --reader-token-file /etc/grafana/influxdb-token
+    """
+    from fleet_server.main import read_secret
+    from fleet_server.telemetry import influx_setup
+
+    with said_plainly():
+        section = _settings(data).telemetry
+        done = influx_setup.prepare_influxdb(
+            section.url,
+            org=section.org,
+            operator_token=read_secret(operator_token_file).decode().strip(),
+            token_file=data / section.token_file,
+            reader_token_file=reader_token_file,
+        )
+    _answer({"done": done}, as_json, *done)
 
 
 @app.command("import")

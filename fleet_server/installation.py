@@ -1,8 +1,10 @@
 """A new installation: data folder, CAs, secrets, database, settings, first administrator. `fleet init` in code."""
 
+import ipaddress
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -11,10 +13,13 @@ from fleet_server.access.model import Principal, Role, Scope
 from fleet_server.access.service import Access, Link
 from fleet_server.clock import SystemClock
 from fleet_server.errors import Conflict, Rejected
-from fleet_server.settings import FILE_NAME, database_url, load_settings
+from fleet_server.settings import FILE_NAME, BrokerMode, Settings, database_url, load_settings
 from fleet_server.storage import Database
 from fleet_server.storage.schema import open_database
 from provisioning import ca
+from provisioning.broker.export import MosquittoExport
+from provisioning.broker.promise import BrokerFiles, Endpoint
+from provisioning.crl import refresh_crls
 from provisioning.files import SECRET, write_file
 
 PKI: Final = "pki"
@@ -58,6 +63,12 @@ class Plan:
     console_key: Path | None = None
     extra_settings: str = ""
     """TOML to add, such as `[supervision]` of a demo."""
+    settings: str = ""
+    """TOML to use instead of what would be made."""
+    also_hosts: Sequence[str] = ()
+    """More names and addresses for the server's certificate, such as its broker's."""
+    if_missing: bool = False
+    """Complete an installation that is there already, and change nothing of it but settings that are given here."""
 
 
 def check_place(data: Path) -> None:
@@ -123,18 +134,23 @@ def make(plan: Plan, *, administrator: str = "admin") -> Installed:
         Conflict, Rejected: see `check_place`.
         provisioning.errors.ProvisioningError: the CAs cannot be made.
     """
-    check_place(plan.data)
+    if not (plan.if_missing and (plan.data / FILE_NAME).exists()):
+        check_place(plan.data)
     pki = _pki(plan)
-    if pki.is_signed:
-        issue_credentials(plan.data, pki, hosts=[plan.host])
+    if pki.is_signed and not (plan.if_missing and (plan.data / SERVER_CHAIN).exists()):
+        issue_credentials(plan.data, pki, hosts=[plan.host, *plan.also_hosts])
         if plan.console is ConsoleCertificate.OWN:
             _save(plan.data, CONSOLE_CHAIN, CONSOLE_KEY, ca.issue_server_certificate(pki, [plan.host]))
     if plan.console is ConsoleCertificate.UPLOAD:
         _upload(plan)
     if not (plan.data / CLAIM_KEY).exists():
         write_file(plan.data / CLAIM_KEY, secrets.token_bytes(32), SECRET)
-    write_file(plan.data / FILE_NAME, settings_text(plan).encode())
+    if plan.settings or not (plan.data / FILE_NAME).exists():
+        write_file(plan.data / FILE_NAME, (plan.settings or settings_text(plan)).encode())
     settings = load_settings(plan.data / FILE_NAME)
+    if pki.is_signed and settings.broker.export_dir:
+        refresh_crls(plan.data / settings.pki.dir, datetime.now(UTC))
+        export_broker(settings, plan.data)
     link = _first_administrator(open_database(database_url(settings, plan.data)), administrator)
     return Installed(plan=plan, console_url=settings.console_url, is_signed=pki.is_signed, link=link)
 
@@ -143,6 +159,34 @@ def issue_credentials(data: Path, pki: ca.Pki, *, hosts: Sequence[str]) -> None:
     """Make the server's own certificates: one for its listeners and the broker, one for its MQTT client."""
     _save(data, SERVER_CHAIN, SERVER_KEY, ca.issue_server_certificate(pki, hosts))
     _save(data, CORE_CERTIFICATE, CORE_KEY, ca.issue_service_certificate(pki, "svc-core"))
+
+
+def broker_files(settings: Settings, base: Path) -> BrokerFiles:
+    """Return where the broker's files are; its certificate is the server's."""
+    return BrokerFiles(certificate=base / settings.est.certificate_file, key=base / settings.est.key_file, pki=base / settings.pki.dir)
+
+
+def export_broker(settings: Settings, base: Path) -> None:
+    """Write what an external Mosquitto needs, where the settings ask for it.
+
+    Raises:
+        provisioning.errors.ProvisioningError: a file is missing, or the folder cannot be written.
+    """
+    section = settings.broker
+    if section.mode is not BrokerMode.EXTERNAL or not section.export_dir:
+        return
+    everywhere = "0.0.0.0"  # noqa: S104  # mutual TLS guards it
+    core = Endpoint(section.host if _is_address(section.host) else everywhere, section.port)
+    export = MosquittoExport(folder=base / section.export_dir, devices=Endpoint(everywhere, section.devices_port), core=core)
+    export.write(broker_files(settings, base))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def settings_text(plan: Plan) -> str:

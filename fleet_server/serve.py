@@ -14,13 +14,14 @@ from typing import Any, Final
 from fleet_server.enrolment.est_app import est_app
 from fleet_server.errors import Rejected
 from fleet_server.ingest.mqtt import BrokerAddress
+from fleet_server.installation import broker_files, export_broker
 from fleet_server.listeners import Listener, bind, certificate_context
 from fleet_server.main import Rooms, build, web_app
 from fleet_server.settings import BrokerMode, Settings, database_url
 from fleet_server.storage.schema import open_database
 from provisioning.broker.embedded.adapter import EmbeddedBroker
 from provisioning.broker.mosquitto import MosquittoBroker
-from provisioning.broker.promise import Broker, BrokerFailed, BrokerFiles, keep_running
+from provisioning.broker.promise import Broker, BrokerFailed, keep_running
 from provisioning.crl import refresh_crls
 from provisioning.errors import ProvisioningError
 from provisioning.files import write_file
@@ -51,7 +52,7 @@ async def serve(settings: Settings, base: Path, *, demo_control: str | None = No
             stack.callback(bound.close)
         database = await asyncio.to_thread(open_database, database_url(settings, base))
         stack.callback(database.close)
-        await asyncio.to_thread(refresh_crls, base / settings.pki.dir, datetime.now(UTC))
+        await asyncio.to_thread(_refresh_crls, settings, base)
         broker = _broker(settings, base)
         if broker is not None:
             await broker.start()
@@ -127,7 +128,7 @@ def _listeners(rooms: Rooms, sockets: dict[str, socket.socket], demo_control: st
 
 
 def _broker(settings: Settings, base: Path) -> Broker | None:
-    files = BrokerFiles(certificate=base / settings.est.certificate_file, key=base / settings.est.key_file, pki=base / settings.pki.dir)
+    files = broker_files(settings, base)
     match settings.broker.mode:
         case BrokerMode.EMBEDDED:
             return EmbeddedBroker(files, base / "broker", host=settings.broker.host, port=settings.broker.port)
@@ -153,11 +154,16 @@ async def _keep_crls_fresh(rooms: Rooms, broker: Broker | None) -> None:
     while True:
         await asyncio.sleep(_CRL_EVERY_S)
         try:
-            await asyncio.to_thread(refresh_crls, rooms.base / rooms.settings.pki.dir, datetime.now(UTC))
+            await asyncio.to_thread(_refresh_crls, rooms.settings, rooms.base)
             if broker is not None:
                 await broker.reload()
         except (ProvisioningError, BrokerFailed):
             _log.exception("The lists of revoked certificates were not renewed; the last good ones stay in force")
+
+
+def _refresh_crls(settings: Settings, base: Path) -> None:
+    refresh_crls(base / settings.pki.dir, datetime.now(UTC))
+    export_broker(settings, base)
 
 
 def _ready(settings: Settings, broker: Broker | None) -> bytes:

@@ -99,6 +99,10 @@ class BrokerSection(_Section, frozen=True):
     certificate_file: str = "pki/service/svc-core.pem"
     """The server's own client certificate (service CA, CN `svc-core`)."""
     key_file: str = "pki/service/svc-core.key.pem"
+    export_dir: str = ""
+    """Mode `external`: folder for Mosquitto's configuration and files, kept fresh; see `provisioning.broker.export`. Empty: none."""
+    devices_port: Port = 8883
+    """Mode `external`: where the exported configuration lets nodes connect; `host` and `port` are for this server alone then."""
 
 
 class TelemetrySection(_Section, frozen=True):

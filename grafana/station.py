@@ -166,7 +166,7 @@ def _timeline() -> PanelBuilder:
         statetimeline.Panel()
         .title("สถานะตามเวลา · State by position")
         .description(
-            "State of each position, written once a minute. A gap: the server wrote nothing. On long spans a cell shows the newest state in it."
+            "State of each position, written once a minute. A gap: the server wrote nothing. On long spans a cell shows its newest state."
         )
         .interval("1m")
         .with_target(InfluxQL(query, alias="$tag_position"))

@@ -87,6 +87,7 @@ class InfluxServer:
     def __init__(self, url: str, token: str, process: ServerProcess | None = None) -> None:
         """`token` is an operator's; `process` is what to stop at the end."""
         self.url: Final = url
+        self.operator_token: Final = token
         self._process = process
         self._numbers = itertools.count(1)
         self._http = httpx.Client(base_url=url, headers={"Authorization": f"Token {token}"}, timeout=30.0)
