@@ -87,7 +87,7 @@ class Views:
             "total": len(everything),
             "usage": model.pooled(usage),
             "longest_ms": max((parts.commissioned_ms for parts in usage.values()), default=0),
-            "observed_at_ms": max((p.observed_at_ms for p in everything if p.observed_at_ms is not None), default=None),
+            "heard_at_ms": max((node.last_heartbeat_at_ms for node in nodes if node.last_heartbeat_at_ms is not None), default=None),
             "nodes": nodes,
             "online": model.online(nodes),
             "open_presses": waiting,
