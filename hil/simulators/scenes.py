@@ -59,9 +59,9 @@ def _picture(scene: Scene, i: int) -> Picture:
         case Scene.OVEREXPOSED:
             luma = np.clip(_street(i) * 0.5 + 180, 0, 235) + noise.normal(0, 2, (HEIGHT, WIDTH))
         case Scene.FROZEN:
-            luma = _street(0) + noise.normal(0, 5, (HEIGHT, WIDTH))
+            luma = _street(0) + noise.normal(0, 4, (HEIGHT, WIDTH))
         case Scene.OK:
-            luma = _street(i) + noise.normal(0, 5, (HEIGHT, WIDTH))
+            luma = _street(i) + noise.normal(0, 4, (HEIGHT, WIDTH))
     picture: Picture = np.clip(luma, 16, 235).astype(np.uint8)
     return picture
 

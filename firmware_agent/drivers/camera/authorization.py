@@ -24,7 +24,7 @@ class Credentials:
 
 
 def answer(challenges: Sequence[str], method: str, uri: str, who: Credentials, *, cnonce: str = "") -> str | None:
-    """Return the `Authorization` header for one of the challenges (`WWW-Authenticate` values), the strongest first.
+    """Return the `Authorization` header for the first digest challenge (`WWW-Authenticate` values) we know, else for basic.
 
     None: none of them can be answered. `cnonce` is for tests; random when empty.
     """

@@ -135,7 +135,7 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
         ValueError: this is no RTSP.
         asyncio.IncompleteReadError: the other side hung up.
     """
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lstrip("\r\n")  # some send an empty line too many
     first, *lines = head.split("\r\n")
     version, status, *_ = [*first.split(" ", 2), "", ""]
     if not version.startswith("RTSP/") or not status.isdecimal():
