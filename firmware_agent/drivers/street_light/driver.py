@@ -14,7 +14,7 @@ from firmware_agent.drivers.confirmation import Confirmation
 from firmware_agent.drivers.moment import Moment, age_s, moment
 from firmware_agent.drivers.promise import CommandOutcome, ConfigurationError, Observation, Port
 from firmware_agent.drivers.settings import parse
-from firmware_agent.drivers.street_light.inference import Cause, Finding, Measured, is_dark, is_lit, judge
+from firmware_agent.drivers.street_light.inference import LIT, Cause, Cycling, Finding, Measured, is_dark, is_lit, judge
 from firmware_agent.drivers.street_light.schedule import Schedule, parse_schedule
 from firmware_agent.drivers.street_light.settings import LightSettings, MeterProfile, RelayProfile
 from firmware_agent.modbus import ModbusBus, Register, UnitQuarantined, UnitRefused, UnitSilent, open_bus
@@ -74,6 +74,7 @@ class StreetLight:
         self._meter: Final = meter
         self._lamp: Final = settings.lamp
         self._confirmation = Confirmation(within_ms=int(settings.poll_interval_s * 3000))
+        self._cycling = Cycling()
         self._lock = asyncio.Lock()
         self._override: tuple[int, int] | None = None  # level, until
         self._level: int | None = None
@@ -179,7 +180,11 @@ class StreetLight:
         return value if register.is_plausible(value) else None
 
     def _conclude(self, level: int, measured: Measured) -> None:
-        finding = judge(self._lamp, level, measured, self._port.clock.mono_ms() - self._level_since_ms)
+        now_ms = self._port.clock.mono_ms()
+        finding = judge(self._lamp, level, measured, now_ms - self._level_since_ms)
+        is_cycling = self._cycling.see(now_ms, level, is_lit(self._lamp, measured))
+        if is_cycling and finding == LIT:
+            finding = Finding(Verdict.DEGRADED, Cause.CYCLING_FAILURE)
         metrics = _numbers(level, measured)
         if finding is None:
             self._confirmation.good()

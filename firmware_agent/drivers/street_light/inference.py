@@ -6,7 +6,8 @@ snake case. A verdict is about the function *lit*: a lamp that burns by day give
 Source: reference `edge.md` §3.3.
 """
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -22,6 +23,8 @@ class Cause(StrEnum):
     LAMP_POWER_TOO_HIGH = "lamp_power_too_high"
     LAMP_UNEXPECTED_ON = "lamp_unexpected_on"
     RELAY_FAILURE = "relay_failure"
+    CYCLING_FAILURE = "cycling_failure"
+    """Lit and dark by turns at a fixed level: an ageing lamp or a loose contact."""
     SUPPLY_LOSS = "supply_loss"
     SUPPLY_VOLTAGE = "supply_voltage"
     """Outside 85 to 115 %: the lamp cannot be judged."""
@@ -111,3 +114,26 @@ def _judge_lit(lamp: Lamp, level_percent: int, measured: Measured, steady_ms: in
     if measured.power_w < max(3.0, 0.3 * expected_w):
         return Finding(Verdict.FAILED, Cause.LAMP_FAILURE)
     return Finding(Verdict.DEGRADED, Cause.LAMP_POWER_TOO_LOW if share < 0.7 else Cause.LAMP_POWER_TOO_HIGH)
+
+
+@dataclass
+class Cycling:
+    """Counts how often a lamp that should burn steadily goes out or on again."""
+
+    most: int = 4
+    within_ms: int = 1_800_000
+    _was_lit: bool | None = None
+    _swings: deque[int] = field(default_factory=deque)
+
+    def see(self, mono_ms: int, level_percent: int, is_lit_now: bool) -> bool:
+        """Take one poll in; return whether the lamp cycles. A lamp that is switched starts anew."""
+        if level_percent == 0:
+            self._was_lit = None
+            self._swings.clear()
+            return False
+        if self._was_lit is not None and is_lit_now != self._was_lit:
+            self._swings.append(mono_ms)
+        self._was_lit = is_lit_now
+        while self._swings and mono_ms - self._swings[0] > self.within_ms:
+            self._swings.popleft()
+        return len(self._swings) > self.most

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_agent.contract.vocabulary import Verdict
-from firmware_agent.drivers.street_light.inference import LIT, Cause, Finding, Lamp, Measured, is_dark, is_lit, judge
+from firmware_agent.drivers.street_light.inference import LIT, Cause, Cycling, Finding, Lamp, Measured, is_dark, is_lit, judge
 
 LAMP = Lamp(rated_w=60, standby_w=0.5, rated_v=230, warm_up_s=30)
 LONG = 3_600_000
@@ -61,3 +61,16 @@ def test_working_is_only_said_of_a_lamp_that_gives_light(level: int, coil: bool,
     if found is None:
         assert level == OFF
         assert is_dark(LAMP, measured)
+
+
+def test_a_lamp_that_goes_on_and_off_by_itself_cycles() -> None:
+    cycling = Cycling(most=4, within_ms=1_800_000)
+    seen = [cycling.see(i * 60_000, ON, i % 2 == 0) for i in range(6)]
+    assert seen == [False, False, False, False, False, True]
+    assert not cycling.see(6 * 60_000, OFF, False)
+    assert not cycling.see(7 * 60_000, ON, True)
+
+
+def test_old_swings_are_forgotten() -> None:
+    cycling = Cycling(most=4, within_ms=1_800_000)
+    assert not any(cycling.see(i * 600_000, ON, i % 2 == 0) for i in range(20))
