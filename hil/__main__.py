@@ -2,6 +2,8 @@
 
 import typer
 
+from hil.scenarios.command import list_scenarios, run_scenario
+
 app = typer.Typer(
     help="Hardware in the loop: scenarios, swarm and benchmarks.",
     no_args_is_help=True,
@@ -14,6 +16,9 @@ app = typer.Typer(
 def main() -> None:
     """Hardware in the loop."""
 
+
+app.command("list")(list_scenarios)
+app.command("run")(run_scenario)
 
 if __name__ == "__main__":
     app()

@@ -48,6 +48,14 @@ class FleetApi:
         """Return the JSON of `/api/v1{path}`."""
         return await self._ask("GET", f"/api/v1{path}", params=query)
 
+    async def text(self, path: str) -> str:
+        """Return what stands at a path of the server, outside its API, such as `/metrics`."""
+        try:
+            answer = await self._client.get(path)
+        except httpx.TransportError as error:
+            raise DemoFailed(f"The server does not answer {path}: {error!r}") from error
+        return answer.text
+
     async def all(self, path: str, **query: Any) -> list[dict[str, Any]]:
         """Return all items of a paged list."""
         items: list[dict[str, Any]] = []

@@ -27,8 +27,8 @@ class FaultProxy:
     `latency_s` delays each chunk in both directions; `network` may be changed at any time with `set`.
     """
 
-    def __init__(self, target_host: str, target_port: int, *, latency_s: float = 0.0) -> None:
-        """The target need not be up yet."""
+    def __init__(self, target_host: str, target_port: int = 0, *, latency_s: float = 0.0) -> None:
+        """The target need not be up yet; a host that begins with `/` is the path of a Unix socket."""
         self.port = 0
         self.latency_s = latency_s
         self._target: Final = (target_host, target_port)
@@ -76,7 +76,7 @@ class FaultProxy:
     async def _carry(self, near_reader: asyncio.StreamReader, near_writer: asyncio.StreamWriter) -> None:
         try:
             async with asyncio.timeout(5):
-                far_reader, far_writer = await asyncio.open_connection(*self._target)
+                far_reader, far_writer = await self._reach()
         except (OSError, TimeoutError):
             _reset(near_writer)
             return
@@ -89,6 +89,10 @@ class FaultProxy:
             self._lines -= {near_writer, far_writer}
             for writer in (near_writer, far_writer):
                 writer.close()
+
+    async def _reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        host, port = self._target
+        return await (asyncio.open_unix_connection(host) if host.startswith("/") else asyncio.open_connection(host, port))
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
