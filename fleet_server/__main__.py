@@ -6,7 +6,7 @@ Exit statuses: 0 done; 1 it could not be done, and one sentence says why; 2 the 
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -395,7 +395,20 @@ def _read_text(file: Path) -> str:
 
 def _add_plugins() -> None:
     for entry in entry_points(group=PLUGINS):
-        app.command(entry.name)(entry.load())
+        try:
+            command = entry.load()
+        except ModuleNotFoundError as error:  # a server need not have the libraries of a demo
+            command = _not_installed(entry.name, str(error.name))
+        app.command(entry.name)(command)
+
+
+def _not_installed(name: str, library: str) -> Callable[[], None]:
+    def command() -> None:
+        typer.echo(f"fleet {name} needs the library {library}, which is not installed here.", err=True)
+        raise typer.Exit(1)
+
+    command.__doc__ = f"Not installed here: it needs {library}."
+    return command
 
 
 _add_plugins()

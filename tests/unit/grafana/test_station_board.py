@@ -119,7 +119,7 @@ def test_states_are_the_servers_with_a_word_and_a_colour_of_their_own() -> None:
 def test_token_is_a_file() -> None:
     text = (FOLDER / "provisioning" / "datasources" / "influxdb.yaml").read_text()
     (source,) = yaml.safe_load(text)["datasources"]
-    assert source["secureJsonData"] == {"httpHeaderValue1": "Token $__file{/run/secrets/influxdb_grafana_token}"}
+    assert source["secureJsonData"] == {"httpHeaderValue1": "Token $__file{/run/fleet/influxdb}"}
     assert source["editable"] is False
 
 
