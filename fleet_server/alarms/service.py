@@ -1,8 +1,6 @@
 """Presses, derived from the journal: whatever was stored there is raised here, once."""
 
-import asyncio
 import logging
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -18,9 +16,10 @@ from fleet_server.access.model import Permission, Principal, Scope
 from fleet_server.alarms import store
 from fleet_server.alarms.model import LATE_MS, NEXT, TOLD, Press, PressState, channel_of, moment_of, news_of
 from fleet_server.clock import Clock
-from fleet_server.errors import Conflict, Forbidden, NotFound, Transient
+from fleet_server.errors import Conflict, Forbidden, NotFound
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
+from fleet_server.ingest.reader import JournalReader
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database, changes
 from fleet_server.storage.database import serialise
@@ -28,12 +27,7 @@ from fleet_server.storage.database import serialise
 _log = logging.getLogger(__name__)
 
 CURSOR: Final = "alarms"
-_BATCH: Final = 500
 _LOCK: Final = 7_304
-_REST_S: Final = 0.02
-"""Rest after a look that found no event, so that a flood of heartbeats costs little; bounds what it adds to a press."""
-_REMEMBER_EVERY: Final = 20_000
-"""Messages without event after which the cursor is written all the same."""
 
 
 class Alarms:
@@ -45,37 +39,15 @@ class Alarms:
         self._journal = journal
         self._directory = directory
         self._clock = clock
-        self._seen: int | None = None
-        self._remembered = 0
+        self._reader = JournalReader(journal, CURSOR, (Up.EVENT,), self._take)
 
     async def run(self) -> None:
         """Follow the journal until cancelled. While the database is away nothing is lost: it goes on where it was."""
-        while True:
-            try:
-                if self._seen is None:
-                    self._seen = self._remembered = await self._database.run(self._journal.cursor, CURSOR)
-                newest = await self._journal.wait_beyond(self._seen)
-                if not await self._database.run(self.advance, newest):
-                    await asyncio.sleep(_REST_S)
-            except Transient as error:
-                _log.warning("presses wait: %s", error)
-                await asyncio.sleep(random.uniform(0.2, 1.0))
+        await self._reader.run()
 
     def advance(self, newest: int) -> int:
-        """Take the events up to message `newest`, one batch at most; return how many messages with events there were.
-
-        Raises:
-            StorageUnavailable: nothing was changed; call again.
-        """
-        if self._seen is None:
-            self._seen = self._remembered = self._journal.cursor(CURSOR)
-        rows = self._journal.after(self._seen, limit=_BATCH, topics=(Up.EVENT,))
-        seen = rows[-1].id if len(rows) == _BATCH else max(newest, self._seen, *(row.id for row in rows))
-        if rows or seen - self._remembered > _REMEMBER_EVERY:
-            self._take(rows, seen)
-            self._remembered = seen
-        self._seen = seen
-        return len(rows)
+        """Take one batch of events up to message `newest`; see `JournalReader.advance`."""
+        return self._reader.advance(newest)
 
     def _take(self, rows: Sequence[Row], seen: int) -> None:
         directory = self._directory()

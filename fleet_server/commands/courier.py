@@ -21,6 +21,7 @@ from fleet_server.errors import Transient
 from fleet_server.ingest.acks import Downlink
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
+from fleet_server.ingest.reader import JournalReader
 from fleet_server.storage import Database
 from fleet_server.storage.database import serialise
 
@@ -32,8 +33,6 @@ _BATCH: Final = 500
 _LOCK: Final = 7_305
 _LOOK_EVERY_S: Final = 0.5
 """How late a command issued in another process may be noticed; one of this process is noticed at once."""
-_REST_S: Final = 0.05
-_REMEMBER_EVERY: Final = 20_000
 
 
 class Courier:
@@ -45,8 +44,7 @@ class Courier:
         self._journal = journal
         self._downlink = downlink
         self._clock = clock
-        self._seen: int | None = None
-        self._remembered = 0
+        self._reader = JournalReader(journal, CURSOR, TOPICS, self._take)
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -60,7 +58,7 @@ class Courier:
         self._database.on_change(wake)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._carry(), name="commands:carry")
-            tasks.create_task(self._follow(), name="commands:follow")
+            tasks.create_task(self._reader.run(), name="commands:follow")
 
     async def _carry(self) -> None:
         while True:
@@ -106,33 +104,9 @@ class Courier:
                 self._finish(connection, command, ended)
         return len(overdue)
 
-    async def _follow(self) -> None:
-        while True:
-            try:
-                if self._seen is None:
-                    self._seen = self._remembered = await self._database.run(self._journal.cursor, CURSOR)
-                newest = await self._journal.wait_beyond(self._seen)
-                if not await self._database.run(self.advance, newest):
-                    await asyncio.sleep(_REST_S)
-            except Transient as error:
-                _log.warning("results of commands wait: %s", error)
-                await asyncio.sleep(random.uniform(0.2, 1.0))
-
     def advance(self, newest: int) -> int:
-        """Take results and births up to message `newest`, one batch at most; return how many.
-
-        Raises:
-            StorageUnavailable: nothing was changed; call again.
-        """
-        if self._seen is None:
-            self._seen = self._remembered = self._journal.cursor(CURSOR)
-        rows = self._journal.after(self._seen, limit=_BATCH, topics=TOPICS)
-        seen = rows[-1].id if len(rows) == _BATCH else max(newest, self._seen, *(row.id for row in rows))
-        if rows or seen - self._remembered > _REMEMBER_EVERY:
-            self._take(rows, seen)
-            self._remembered = seen
-        self._seen = seen
-        return len(rows)
+        """Take one batch of results and births up to message `newest`; see `JournalReader.advance`."""
+        return self._reader.advance(newest)
 
     def _take(self, rows: Sequence[Row], seen: int) -> None:
         with self._database.write() as connection:
