@@ -168,13 +168,16 @@ def enrolment_service(
 
 
 def web_app(rooms: Rooms, *, demo_control: str | None = None) -> FastAPI:
-    """Return console, API and health as one application; `demo_control` adds the panel that breaks things in a demo."""
+    """Return console, API and health as one application; `demo_control` adds the panel that breaks things in a demo.
+
+    `app.state.end_feeds()` ends the pages' live feeds; call it, in the event loop, before the listener stops.
+    """
     app = FastAPI(title="Smart Safety Zone fleet", version="1", openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None)
     problems.install(app)
     guard = Guard(rooms.access, public_url=rooms.settings.console_url)
     app.include_router(_api(rooms, guard), prefix="/api/v1")
     app.include_router(health.router(_checks(rooms), rooms.metrics))
-    console_routes.install(app, _console(rooms, guard, demo_control))
+    app.state.end_feeds = console_routes.install(app, _console(rooms, guard, demo_control))
     return app
 
 

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fastapi import FastAPI
+
 from fleet_server.enrolment.est_app import est_app
 from fleet_server.errors import Rejected
 from fleet_server.ingest.mqtt import BrokerAddress
@@ -69,7 +71,8 @@ async def _run(
     demo_control: str | None,
     ready_file: Path | None,
 ) -> None:
-    listeners = _listeners(rooms, sockets, demo_control)
+    web = web_app(rooms, demo_control=demo_control) if sockets else None
+    listeners = {} if web is None else _listeners(rooms, sockets, web)
     tasks: dict[str, Coroutine[Any, Any, None]] = {f"listener-{name}": listener.run_until_stopped() for name, listener in listeners.items()}
     tasks |= {"changes": rooms.feed.run(), "crl": _keep_crls_fresh(rooms, broker)}
     if broker is not None:
@@ -93,9 +96,11 @@ async def _run(
         _log.info("The console is at %s, enrolment at %s", rooms.settings.console_url, rooms.settings.est_url)
         await stop.wait()
         _log.info("Stopping")
+        if web is not None:
+            web.state.end_feeds()
         for listener in listeners.values():
             listener.should_exit = True
-            listener.force_exit = True  # live feeds never end by themselves
+            listener.force_exit = True  # a program's feed of changes never ends by itself
         for task in running:
             if not task.get_name().startswith("listener-"):
                 task.cancel()
@@ -113,16 +118,14 @@ def _bind_all(settings: Settings) -> dict[str, socket.socket]:
         raise
 
 
-def _listeners(rooms: Rooms, sockets: dict[str, socket.socket], demo_control: str | None) -> dict[str, Listener]:
-    if not sockets:
-        return {}
+def _listeners(rooms: Rooms, sockets: dict[str, socket.socket], web: FastAPI) -> dict[str, Listener]:
     settings, base = rooms.settings, rooms.base
     web_tls = None
     if settings.http.certificate_file:
         web_tls = certificate_context(base / settings.http.certificate_file, base / settings.http.key_file)
     est_tls = certificate_context(base / settings.est.certificate_file, base / settings.est.key_file)
     return {
-        "http": Listener(web_app(rooms, demo_control=demo_control), sockets["http"], tls=web_tls),
+        "http": Listener(web, sockets["http"], tls=web_tls),
         "est": Listener(est_app(rooms.enrolment, rooms.authorities), sockets["est"], tls=est_tls),
     }
 

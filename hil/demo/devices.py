@@ -110,7 +110,7 @@ class Devices:
             Act(
                 f"{kill}_{what}",
                 code,
-                f"ทำให้{position.label_th}เสีย",
+                f"ทำให้{position.label_th} เสีย",
                 f"Break {english}: {position.label_en}",
                 self._do([code], fault),
                 lambda: code in self._broken,

@@ -155,7 +155,7 @@ class TestRaising:
         assert (len(news(database, "press")), len(news(database, "event"))) == (20, 20)
 
     def test_many_events_come_in_batches(self, wire: Any, caught_up: CaughtUp, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("fleet_server.alarms.service._BATCH", 3)
+        monkeypatch.setattr("fleet_server.ingest.reader._BATCH", 3)
         numbers = [wire.event() for _ in range(8)]
         assert [press.event_id for press in reversed(caught_up().recent(Scope.ALL))] == numbers
 
@@ -174,7 +174,7 @@ class TestRaising:
     def test_flood_of_heartbeats_moves_the_cursor_now_and_then(
         self, alarms: Alarms, journal: Journal, clock: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("fleet_server.alarms.service._REMEMBER_EVERY", 5)
+        monkeypatch.setattr("fleet_server.ingest.reader._REMEMBER_EVERY", 5)
         for seq in range(1, 9):
             boot = BootId("b")
             beat = Heartbeat(1, "s", STREAM, seq, 1, Clock(clock.now_ms(), 1, boot, ClockQuality.NTP), [])  # type: ignore[arg-type]  # a session is any text
