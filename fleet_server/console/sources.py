@@ -1,10 +1,10 @@
 """The console's promises, answered by the server's services. All reading; the one act is to acknowledge a press."""
 
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from firmware_agent.contract.ids import BootId, Channel, NodeId
+from firmware_agent.contract.ids import Channel, NodeId
 from firmware_agent.contract.messages import BadMessage, Heartbeat, decode
 from firmware_agent.contract.vocabulary import Function
 from fleet_server.access.guard import Guard
@@ -19,9 +19,8 @@ from fleet_server.console.services import ConsoleServices, DemoControl
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane
 from fleet_server.presence.layers import PositionStatus
-from fleet_server.presence.model import Overlay, Segment, State, combine, overlay
+from fleet_server.presence.model import Segment
 from fleet_server.presence.service import Presence
-from fleet_server.presence.wiring import Wiring
 from fleet_server.problems import Unauthenticated
 from fleet_server.registry.model import Directory, PositionRef, Unit
 from fleet_server.registry.service import Registry
@@ -29,13 +28,11 @@ from fleet_server.scoring.innovation import Innovation
 from fleet_server.scoring.service import Scoring
 from fleet_server.storage import Database, changes
 from fleet_server.storage.changes import Change, ChangeFeed
-from fleet_server.uptime.fold import node_reach_ms, trails
-from fleet_server.uptime.model import HOUR_MS, WHOLE, ExemptionKind, Parts, Span, Trail, clip, hour_of
+from fleet_server.uptime.model import HOUR_MS, WHOLE, Parts, hour_of
 from fleet_server.uptime.service import Uptime
 
 _RECENT_MS: Final = 180_000
 """The newest numbers of a device are looked for this far back."""
-_EXCEPTED: Final = {ExemptionKind.MAINTENANCE: State.MAINTENANCE, ExemptionKind.EXCUSED: State.EXCUSED}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,28 +119,8 @@ class ServiceFleet:
         return {usage.code: usage.parts for usage in used}
 
     def segments(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Segment]:
-        """See `Fleet`. Folded from the journal, as the ledger is."""
-        ref = self.uptime.find(code, scope=Scope.ALL)
-        life = clip(Span(from_ms, to_ms), ref.commissioned_at_ms, ref.retired_at_ms)
-        if life.from_ms >= life.to_ms:
-            return []
-        wiring = Wiring(self.registry.directory())
-        nodes = {m.node for m in wiring.by_position.get(ref.id, ()) if m.from_ms < to_ms and from_ms < m.to_ms}
-        rows = [
-            row
-            for node in sorted(nodes)
-            for row in self.journal.of_node(node, from_ms=from_ms - node_reach_ms(wiring, node), to_ms=to_ms + node_reach_ms(wiring, node))
-        ]
-        found = trails(rows, wiring, self._offset_of)
-        tiles = combine([(found.get((ref.id, function.value)) or Trail()).segments(*life) for function in ref.functions])
-        return overlay(tiles, self._overlays(code, life))
-
-    def _offset_of(self, node: NodeId, boot: BootId | None) -> int | None:
-        return None if boot is None else self.journal.boot_offset(node, boot)
-
-    def _overlays(self, code: str, span: Span) -> Iterable[Overlay]:
-        exemptions = self.uptime.exemptions(scope=Scope.ALL, code=code)
-        return [Overlay(e.from_ms, e.to_ms, _EXCEPTED[e.kind]) for e in exemptions if e.from_ms < span.to_ms and span.from_ms < e.to_ms]
+        """See `Fleet`."""
+        return self.uptime.timeline(code, scope=Scope.ALL, from_ms=from_ms, to_ms=to_ms)
 
     def hours(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Hour]:
         """See `Fleet`. Closed hours come from the ledger, what is open is folded."""
