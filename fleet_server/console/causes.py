@@ -23,6 +23,8 @@ CAUSES: Final = MappingProxyType(
         "refused": Explanation(N_("The device refuses the connection"), N_("Check its address, and that its service runs")),
         "modbus_exception": Explanation(N_("The device refuses the question"), N_("Check the device's profile in the node's settings")),
         "driver_error": Explanation(N_("The program that watches this device stumbles"), N_("See the node's log")),
+        "driver_config": Explanation(N_("The node's settings for this device are wrong"), N_("See the node's log")),
+        "not_checkable": Explanation(N_("This cannot be checked on this device")),
         # cameras
         "silent": Explanation(N_("No picture: the camera answers too late"), N_("Check the camera's power and its cable")),
         "closed": Explanation(N_("The camera hangs up"), N_("Restart the camera; then check its cable")),
@@ -50,6 +52,7 @@ CAUSES: Final = MappingProxyType(
         "lamp_power_too_high": Explanation(N_("The lamp draws too much power"), N_("Check lamp and wiring")),
         "lamp_unexpected_on": Explanation(N_("The lamp burns when it should be off"), N_("Check the relay")),
         "relay_failure": Explanation(N_("The relay does not follow its command"), N_("Check the relay")),
+        "cycling_failure": Explanation(N_("The lamp goes on and off by itself"), N_("Replace the lamp or its driver")),
         "supply_loss": Explanation(N_("No mains power at the lamp"), N_("Check the fuse; ask the electricity authority")),
         "supply_voltage": Explanation(
             N_("The mains voltage is out of bounds; the lamp cannot be judged"), N_("Ask the electricity authority")
@@ -60,6 +63,7 @@ CAUSES: Final = MappingProxyType(
         # panic buttons
         "stuck": Explanation(N_("The button is stuck"), N_("Free the button on site")),
         "wire_fault": Explanation(N_("The button's wire is cut or shorted"), N_("Check the wire")),
+        "not_delivered": Explanation(N_("A press was not confirmed by the server in time"), N_("Check the node's line")),
         "gpio_unreadable": Explanation(N_("The node cannot read the button's contact"), N_("See the node's log")),
         "test_overdue": Explanation(N_("No test press for too long"), N_("Press it once as a marked test")),
         "never_tested": Explanation(N_("Never tested from button to server"), N_("Press it once as a marked test")),
