@@ -69,6 +69,7 @@ class Agent:
         self._tasks: asyncio.TaskGroup | None = None
         self._soon = asyncio.Event()
         self._beat_at_s = 0.0
+        self._status_error = ""
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -216,4 +217,8 @@ class Agent:
         try:
             self._status_file.write(self._page.read())
         except OSError as error:
-            _log.error("%s cannot be written: %s", self._config.status_file, error)
+            if self._status_error != str(error):
+                _log.error("%s cannot be written: %s", self._config.status_file, error)
+            self._status_error = str(error)
+        else:
+            self._status_error = ""

@@ -27,12 +27,15 @@ async def run_agent(config: Config, identity: Identity, *, find: Callable[[str],
     """Run the node's agent until SIGTERM, SIGINT or cancellation.
 
     Raises:
-        StorageFailed: the outbox cannot be opened.
+        OutboxBusy: another agent runs in this data folder.
     """
     limits = Limits(retention_ms=int(config.outbox.retention_days * 86_400_000), max_bytes=config.outbox.max_mb * 1024 * 1024)
     clock = SystemClock(identity.clock_bounds(), assume=config.clock.assume)
-    path = config.data_dir / "outbox.db"
-    outbox = await open_outbox(lambda: Store(path, node=identity.node, boot=clock.boot, limits=limits, hardware=hardware()), identity.node)
+
+    def make(path: Path) -> Store:
+        return Store(path, node=identity.node, boot=clock.boot, limits=limits, hardware=hardware())
+
+    outbox = await open_outbox(make, config.data_dir, identity.node)
     try:
         good_ms = int(outbox.recall("", "good_time_ms") or 0)
         clock.raise_floor(good_ms, "the last time known to be good", was_synchronised=outbox.recall("", "good_boot") == clock.boot)

@@ -80,6 +80,8 @@ class AgentStatus(Struct, frozen=True):
     clock: ClockStatus
     streams: list[StreamStatus]
     """Oldest first; the last is the current one."""
+    evicted: int
+    """Heartbeats forgotten unstored, of all streams ever."""
     events: EventStatus
     outbox_failure: str
     """Why the card does not take anything; empty while it does."""

@@ -47,6 +47,7 @@ class StatusPage:
             since_s=(self.clock.mono_ms() - self.uplink.since_ms) // 1000,
             clock=ClockStatus(wall_ms, self.clock.quality(), complaint),
             streams=[StreamStatus(s.stream, s.made, s.acked, s.held, s.evicted) for s in counts.streams],
+            evicted=counts.evicted,
             events=EventStatus(counts.events_made, counts.events_acked, counts.events_held),
             outbox_failure=self.outbox.failure,
             desired_version=in_force.version,

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from firmware_agent.outbox.model import StorageFailed
+from firmware_agent.outbox.model import OutboxBusy, StorageFailed
 
 _PAGE: Final = 1024
 """Small pages halve what is written to the card: 6.4 kB instead of 14.3 kB per heartbeat of 700 bytes (measured)."""
@@ -29,11 +29,14 @@ def open_database(path: Path) -> sqlite3.Connection:
     """Open or make the file. A damaged one is moved aside (`…-damaged`); its events are rescued as far as they can be read.
 
     Raises:
-        StorageFailed: it cannot be opened at all, or another agent has it.
+        OutboxBusy: another agent has it.
+        StorageFailed: it cannot be opened at all.
     """
     try:
         return _open(path)
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise OutboxBusy(f"Another agent uses {path}; only one may run in a data folder.") from error
         raise StorageFailed(f"The outbox {path} cannot be opened: {error}") from error
     except sqlite3.DatabaseError as error:
         damaged = path.with_name(f"{path.name}-damaged")

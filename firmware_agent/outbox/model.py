@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from firmware_agent.contract.ids import EventId, StreamId
-from firmware_agent.errors import Transient
+from firmware_agent.errors import Rejected, Transient
 
 Span = tuple[int, int]
 """Inclusive first and last `seq`."""
@@ -16,6 +16,10 @@ REPLAY_TAIL: Final = b"]}"
 
 class StorageFailed(Transient):
     """The card did not take it: full beyond rescue, worn out, or gone."""
+
+
+class OutboxBusy(Rejected):
+    """Another agent of this machine uses the same data folder."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,13 @@ class Counts:
     events_made: int = 0
     events_acked: int = 0
     events_held: int = 0
+    evicted_before: int = 0
+    """Heartbeats evicted from streams that are finished and not listed any more."""
+
+    @property
+    def evicted(self) -> int:
+        """Heartbeats that were forgotten though the server had not stored them, of all streams ever."""
+        return self.evicted_before + sum(stream.evicted for stream in self.streams)
 
     @property
     def heartbeats_held(self) -> int:

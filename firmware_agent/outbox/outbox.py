@@ -6,11 +6,14 @@ their own that lives in RAM only (so that no number is ever used twice), and eve
 
 import asyncio
 import logging
+import sqlite3
+import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from pathlib import Path
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,14 +25,16 @@ from firmware_agent.outbox.store import Store
 
 T = TypeVar("T")
 
+FILE_NAME: Final = "outbox.db"
+
 _log = logging.getLogger(__name__)
 
 
 class Outbox:
     """Async face of `Store`. Made by `open_outbox`; closed by `aclose`."""
 
-    def __init__(self, store: Store, node: NodeId, thread: ThreadPoolExecutor) -> None:
-        """Take over an open store and its thread."""
+    def __init__(self, store: Store, node: NodeId, thread: ThreadPoolExecutor, *, why_in_memory: str = "") -> None:
+        """Take over an open store and its thread. `why_in_memory`: the card could not be used at all, and why."""
         self._store = store
         self._node = node
         self._thread = thread
@@ -38,8 +43,9 @@ class Outbox:
         self._results = store.results()
         self.counts: Counts = store.counts()
         """The books after the last act."""
-        self.failure = ""
+        self.failure = why_in_memory
         """Why the card does not take anything, empty while it does."""
+        self._why_in_memory = why_in_memory
 
     @property
     def stream(self) -> StreamId:
@@ -76,7 +82,8 @@ class Outbox:
 
     async def events(self) -> list[StoredEvent]:
         """Return all events not yet acknowledged, oldest first."""
-        stored = await self._do(lambda store: store.events())
+        nothing: list[StoredEvent] = []
+        stored = await self._read(lambda store: store.events(), nothing)
         return [*stored, *(e for e in self._rescue.events() if e not in stored)]
 
     async def apply(self, ack: Ack) -> AckOutcome:
@@ -91,11 +98,11 @@ class Outbox:
 
     async def batch(self, stream: StreamId, spans: Sequence[Span]) -> Batch | None:
         """Return the next replay message of a stream."""
-        return await self._do(lambda store: store.batch(stream, spans))
+        return await self._read(lambda store: store.batch(stream, spans), None)
 
     async def held(self) -> list[Held]:
         """Return what a birth lists."""
-        return await self._do(lambda store: store.held())
+        return await self._read(lambda store: store.held(), [])
 
     def recall(self, channel: str, key: str) -> str | None:
         """Return a remembered value."""
@@ -135,9 +142,20 @@ class Outbox:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
         self._thread.shutdown(wait=False)
 
+    async def _read(self, act: Callable[[Store], T], otherwise: T) -> T:
+        """Read; a card that cannot be read counts as one that holds nothing, so that the node still speaks."""
+        try:
+            return await self._do(act)
+        except StorageFailed as error:
+            self._failed(error)
+            return otherwise
+
     async def _do(self, act: Callable[[Store], T]) -> T:
         def run() -> tuple[T, Counts]:
-            return act(self._store), self._store.counts()
+            try:
+                return act(self._store), self._store.counts()
+            except sqlite3.Error as error:
+                raise StorageFailed(f"The outbox cannot be read: {error}") from error
 
         result, self.counts = await asyncio.get_running_loop().run_in_executor(self._thread, run)
         return result
@@ -148,9 +166,9 @@ class Outbox:
         self.failure = str(error)
 
     def _recovered(self) -> None:
-        if self.failure:
+        if self.failure != self._why_in_memory:
             _log.warning("the outbox can be written again")
-        self.failure = ""
+        self.failure = self._why_in_memory
 
 
 def _keep(event: StoredEvent, store: Store) -> None:
@@ -185,15 +203,27 @@ class _Rescue:
         return self._events.pop(event, None) is not None
 
 
-async def open_outbox(make: Callable[[], Store], node: NodeId) -> Outbox:
-    """Open the store on a thread of its own.
+async def open_outbox(make: Callable[[Path], Store], folder: Path, node: NodeId) -> Outbox:
+    """Open the store in `folder` on a thread of its own; in memory when the card cannot be used, so that the node still speaks.
 
     Raises:
-        StorageFailed: it cannot be opened or made.
+        OutboxBusy: another agent of this machine has it.
+        StorageFailed: not even in memory.
     """
     thread = ThreadPoolExecutor(1, "outbox")
+
+    def open_it() -> Outbox:
+        try:
+            return Outbox(make(folder / FILE_NAME), node, thread)
+        except (StorageFailed, OSError) as error:
+            why = f"{error}. Evidence is kept in memory only and is lost with the power"
+            _log.critical("%s", why)
+            shared_memory = Path("/dev/shm")  # noqa: S108  # made private by mkdtemp
+            base = tempfile.mkdtemp(prefix="zone-agent-", dir=shared_memory if shared_memory.is_dir() else None)
+            return Outbox(make(Path(base) / FILE_NAME), node, thread, why_in_memory=why)
+
     try:
-        return await asyncio.get_running_loop().run_in_executor(thread, lambda: Outbox(make(), node, thread))
+        return await asyncio.get_running_loop().run_in_executor(thread, open_it)
     except BaseException:
         thread.shutdown(wait=False)
         raise

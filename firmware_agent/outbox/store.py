@@ -9,6 +9,7 @@ Source: reference `edge.md` §4.3.
 """
 
 import logging
+import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -42,6 +43,8 @@ _STRIDE: Final = 1 << 44
 _KEPT_STREAMS: Final = 8
 _KEPT_RESULTS: Final = 256
 _EVICT_AT_ONCE: Final = 64
+_FULL_BELOW: Final = 256 * 1024
+"""With less free space, in bytes, it is the disk that is full and not our own cap that is reached."""
 _EVICT_BY_AGE: Final = 2
 """Old heartbeats evicted per new one: enough to keep up, too few for a wrong clock to empty the outbox."""
 
@@ -66,12 +69,20 @@ class Store:
         self._path = path
         self._ballast = Ballast(path.with_name("ballast"), self._limits.ballast_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._db = open_database(path)
+        self._db = self._open(path)
         self._may_use(self._limits.max_bytes // self._pages("page_size"))
-        self._stream, self._row = self._choose_stream(boot, f"{hardware}/{inode(path)}")
+        self._stream, self._row = self._with_room(lambda: self._choose_stream(boot, f"{hardware}/{inode(path)}"))
         self._ballast.restore()
 
     # — opening ——————————————————————————————————————————————————————————————————————————————————————————————————
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        try:
+            return open_database(path)
+        except StorageFailed:
+            if not self._ballast.release():
+                raise
+            return open_database(path)
 
     def _choose_stream(self, boot: BootId, hardware: str) -> tuple[StreamId, int]:
         known = meta(self._db, "stream")
@@ -89,11 +100,16 @@ class Store:
         stream = new_stream()
         cursor = self._db.execute("INSERT INTO stream(stream) VALUES (?)", (stream,))
         self._set_meta("stream", stream)
-        self._db.execute(
-            "DELETE FROM stream WHERE made = acked + evicted AND id NOT IN (SELECT id FROM stream ORDER BY id DESC LIMIT ?)",
-            (_KEPT_STREAMS,),
-        )
+        self._drop_finished_streams()
         return stream, int(cursor.lastrowid or 0)
+
+    def _drop_finished_streams(self) -> None:
+        """Keep the books of the last few streams only, and the sum of what the others evicted."""
+        rows = self._db.execute("SELECT id, evicted, made = acked + evicted FROM stream ORDER BY id DESC").fetchall()
+        for row, evicted, is_finished in rows[_KEPT_STREAMS:]:
+            if is_finished:
+                self._add_meta("evicted_before", evicted)
+                self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
 
     def close(self) -> None:
         """Mark a clean end and close; to be called last."""
@@ -277,7 +293,8 @@ class Store:
         rows = self._db.execute("SELECT stream, made, acked, evicted FROM stream ORDER BY id").fetchall()
         held: int = self._db.execute("SELECT count(*) FROM event").fetchone()[0]
         acked = int(meta(self._db, "events_acked") or 0)
-        return Counts(tuple(StreamCount(StreamId(s), m, a, e) for s, m, a, e in rows), acked + held, acked, held)
+        before = int(meta(self._db, "evicted_before") or 0)
+        return Counts(tuple(StreamCount(StreamId(s), m, a, e) for s, m, a, e in rows), acked + held, acked, held, before)
 
     def _made(self) -> int:
         made: int = self._db.execute("SELECT made FROM stream WHERE id = ?", (self._row,)).fetchone()[0]
@@ -335,15 +352,15 @@ class Store:
 
     def _make_room(self) -> bool:
         """Evict heartbeats; when there are none and it is our own cap, lift it. False: nothing helps."""
-        is_capped = self._pages("page_count") >= self._pages("max_page_count") - 1
-        if not is_capped and not self._ballast.release():
-            return False
+        is_disk_full = shutil.disk_usage(self._path.parent).free < _FULL_BELOW
+        was_released = is_disk_full and self._ballast.release()
         try:
             evicted = self._evict("", (), _EVICT_AT_ONCE)
-            if not evicted and is_capped:
-                self._may_use(self._pages("max_page_count") + 1024)
-            if not is_capped:
+            if is_disk_full:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                return was_released or evicted > 0
+            if not evicted:
+                self._may_use(self._pages("max_page_count") + 1024)
         except (StorageFailed, sqlite3.Error):
             return False
         return True

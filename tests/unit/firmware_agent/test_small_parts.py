@@ -49,6 +49,7 @@ def a_status(**changes: object) -> AgentStatus:
         since_s=5,
         clock=ClockStatus(1_795_485_600_000, ClockQuality.NTP),
         streams=[StreamStatus("6f1c2a9b0d3e4f58", 10, 7, 3, 0)],
+        evicted=0,
         events=EventStatus(2, 1, 1),
         outbox_failure="",
         desired_version=0,

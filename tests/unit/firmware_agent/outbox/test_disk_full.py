@@ -52,7 +52,20 @@ def test_press_gets_in_on_a_full_disk(small_disk: Path) -> None:
     assert [e.event_id for e in store.events()] == presses
     count = store.counts().streams[-1]
     assert count.made == made == count.acked + count.held + count.evicted
-    store.close()
+    store._db.close()
     again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
     assert [e.event_id for e in again.events()] == presses
+    again.close()
+
+
+def test_agent_starts_on_a_full_disk(small_disk: Path) -> None:
+    limits = Limits(ballast_bytes=400_000)
+    store = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=limits)
+    pressed = store.put_event(press()).event_id
+    store.close()
+    with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+        fill(filler)
+    again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
+    more = again.put_event(press()).event_id
+    assert [e.event_id for e in again.events()] == [pressed, more]
     again.close()

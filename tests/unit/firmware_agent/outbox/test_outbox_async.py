@@ -1,6 +1,7 @@
 """The outbox as the event loop sees it, above all when the card does not take anything."""
 
-from collections.abc import AsyncIterator, Callable
+import sqlite3
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from firmware_agent.contract import messages
 from firmware_agent.contract.ids import BootId, NodeId
 from firmware_agent.contract.messages import VERSION, Ack, Heartbeat
-from firmware_agent.outbox.model import Limits, StorageFailed
+from firmware_agent.outbox.model import Limits, OutboxBusy, StorageFailed, StoredEvent
 from firmware_agent.outbox.outbox import Outbox, open_outbox
 from firmware_agent.outbox.store import Store
 from tests.unit.firmware_agent.drafts import heartbeat, press
@@ -34,6 +35,11 @@ class FailingStore(Store):
         self._fail()
         super().keep_event(event)
 
+    def events(self) -> list[StoredEvent]:
+        if self.is_broken:
+            raise sqlite3.DatabaseError("disk I/O error")
+        return super().events()
+
     def _fail(self) -> None:
         if self.is_broken:
             raise StorageFailed("The outbox cannot be written: disk I/O error")
@@ -41,13 +47,13 @@ class FailingStore(Store):
 
 @pytest.fixture
 async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
-    found = await open_outbox(maker(tmp_path), NODE)
+    found = await open_outbox(make, tmp_path, NODE)
     yield found
     await found.aclose()
 
 
-def maker(folder: Path) -> Callable[[], Store]:
-    return lambda: FailingStore(folder / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
+def make(path: Path) -> Store:
+    return FailingStore(path, node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
 
 
 def break_card(outbox: Outbox, *, is_broken: bool = True) -> None:
@@ -100,19 +106,44 @@ async def test_books_follow_each_act(outbox: Outbox) -> None:
 
 
 async def test_memory_is_at_once_and_survives(tmp_path: Path) -> None:
-    first = await open_outbox(maker(tmp_path), NODE)
+    first = await open_outbox(make, tmp_path, NODE)
     first.remember("btn-1", "x", "1")
     assert first.recall("btn-1", "x") == "1"
     await first.put_result("c1", b"{}")
     await first.aclose()
-    second = await open_outbox(maker(tmp_path), NODE)
+    second = await open_outbox(make, tmp_path, NODE)
     assert (second.recall("btn-1", "x"), second.result_of("c1"), second.result_of("c2")) == ("1", b"{}", None)
     second.remember("btn-1", "x", None)
     assert second.recall("btn-1", "x") is None
     await second.aclose()
 
 
-async def test_outbox_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
-    (tmp_path / "outbox.db").mkdir()
-    with pytest.raises(StorageFailed, match="cannot be opened"):
-        await open_outbox(maker(tmp_path), NODE)
+@pytest.mark.parametrize("damage", ["folder", "no parent"])
+async def test_card_that_cannot_be_used_is_replaced_by_memory(tmp_path: Path, damage: str) -> None:
+    """A card that has gone read-only must not silence a panic button."""
+    if damage == "folder":
+        (tmp_path / "outbox.db").mkdir()
+        folder = tmp_path
+    else:
+        (tmp_path / "file").touch()
+        folder = tmp_path / "file"
+    outbox = await open_outbox(make, folder, NODE)
+    event = await outbox.put_event(press())
+    await outbox.put_heartbeat(heartbeat())
+    assert await outbox.events() == [event]
+    assert "kept in memory only" in outbox.failure
+    await outbox.aclose()
+
+
+async def test_second_agent_is_refused(tmp_path: Path) -> None:
+    first = await open_outbox(make, tmp_path, NODE)
+    with pytest.raises(OutboxBusy, match="only one may run"):
+        await open_outbox(make, tmp_path, NODE)
+    await first.aclose()
+
+
+async def test_card_that_cannot_be_read_does_not_stop_the_node(outbox: Outbox) -> None:
+    break_card(outbox)
+    assert await outbox.events() == []
+    assert outbox.failure == "The outbox cannot be read: disk I/O error"
+    assert await outbox.held() == []
