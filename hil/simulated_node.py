@@ -1,7 +1,7 @@
 """One simulated node against a server that runs elsewhere: devices at their real protocols, watched by the real agent.
 
-    python -m hil.simulated_node register --data /srv/fleet --claim CLAIM    beside the server: what it watches, and its claim code
-    python -m hil.simulated_node run --claim CLAIM --ca servers.pem …        anywhere; SIGUSR1 presses its button
+    python -m hil.simulated_node register --data /srv/fleet --out /srv/node      beside the server: what it watches, its claim code
+    python -m hil.simulated_node run --data /srv/node --server … --mqtt-host …   anywhere; SIGUSR1 presses its button
 
 `docker-compose.yml` runs both (profile `simulated`).
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hil.simulators.gpio import Button
 
 SERIAL: Final = "SIM-0001"
+_CLAIM: Final = "claim.json"
+_ANCHORS: Final = "anchors.pem"
 _CHANNELS: Final = {"cam-1": "camera", "btn-1": "panic_button", "lamp-1": "street_light", "air-1": "sensor"}
 _POSITIONS: Final = f"""\
 code,zone,station,kind,label_th,label_en,lat,lon,node_serial,channel
@@ -40,15 +42,17 @@ app = typer.Typer(help="One simulated node.", no_args_is_help=True, pretty_excep
 @app.command()
 def register(
     data: Annotated[Path, typer.Option(help="Data folder of the fleet server.")],
-    claim: Annotated[Path, typer.Option(help="Where serial and claim code are to be written.")],
+    out: Annotated[Path, typer.Option(help="Data folder of the node: its claim code and the fleet's root are written there.")],
 ) -> None:
     """Make an example station with this node's positions known to the server. Safe to run again."""
     _import(data, "units", layout.units_csv())
     _import(data, "zones", layout.zones_csv())
+    claim = out / _CLAIM
     if not claim.exists():
         where = ("--data", data, "--serial", SERIAL, "--unit", layout.STATION)
         made = json.loads(_call("fleet", "node", "add", *where, "--approve", "--simulated", "--json"))
         write_whole(claim, json.dumps({"serial": SERIAL, "code": made["code"]}) + "\n")
+    write_whole(out / _ANCHORS, (data / "pki" / "trust" / "servers.pem").read_text())
     _import(data, "positions", _POSITIONS)
     typer.echo(f"{SERIAL} is known")
 
@@ -57,16 +61,14 @@ def register(
 def run(
     server: Annotated[str, typer.Option(help="EST address, https://host:port.")],
     mqtt_host: Annotated[str, typer.Option(help="The broker.")],
-    ca: Annotated[Path, typer.Option(help="PEM with the fleet's root.")],
-    claim: Annotated[Path, typer.Option(help="What register has written.")],
-    data: Annotated[Path, typer.Option(help="Data folder of the node.")],
+    data: Annotated[Path, typer.Option(help="Data folder of the node, where register has written.")],
     mqtt_port: Annotated[int, typer.Option(help="The broker's port for nodes.")] = 8883,
 ) -> None:
     """Enrol once, then run the agent on simulated devices until SIGTERM."""
     if not (data / "identity" / "cert.pem").exists():
-        known = json.loads(claim.read_text())
+        known = json.loads((data / _CLAIM).read_text())
         node = ("--serial", known["serial"], "--code", known["code"], "--data", data)
-        typer.echo(_call("zone-agent", "enrol", "--server", server, "--ca", ca, *node, "--wait", "120").strip())
+        typer.echo(_call("zone-agent", "enrol", "--server", server, "--ca", data / _ANCHORS, *node, "--wait", "120").strip())
     raise typer.Exit(asyncio.run(_run(data / "node.toml", mqtt_host, mqtt_port)))
 
 
