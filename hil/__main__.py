@@ -3,6 +3,7 @@
 import typer
 
 from hil.scenarios.command import list_scenarios, run_scenario
+from hil.swarm.command import swarm
 
 app = typer.Typer(
     help="Hardware in the loop: scenarios, swarm and benchmarks.",
@@ -19,6 +20,7 @@ def main() -> None:
 
 app.command("list")(list_scenarios)
 app.command("run")(run_scenario)
+app.command("swarm")(swarm)
 
 if __name__ == "__main__":
     app()

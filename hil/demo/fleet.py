@@ -14,9 +14,9 @@ _TIMEOUT_S: Final = 10.0
 class FleetApi:
     """A client of `/api/v1` with an administrator's token."""
 
-    def __init__(self, url: str, token: str) -> None:
+    def __init__(self, url: str, token: str, *, timeout_s: float = _TIMEOUT_S) -> None:
         """`url` is the console's."""
-        self._client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=_TIMEOUT_S)
+        self._client = httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=timeout_s)
 
     async def __aenter__(self) -> "FleetApi":
         return self
