@@ -24,8 +24,8 @@ class DemoPosition:
 
 
 NODES: Final = ("DEMO-0001", "DEMO-0002")
-SPARES: Final = ("DEMO-0101", "DEMO-0102", "DEMO-0103")
-"""Nodes in the store room: their claim codes are ready to enrol with."""
+SPARES: Final = 3
+"""So many nodes are always in the store room, with claim codes ready to enrol with."""
 
 POSITIONS: Final = (
     DemoPosition(
@@ -92,11 +92,16 @@ def zones_csv() -> str:
     )
 
 
-def nodes_csv() -> str:
-    """Return all nodes, the spare ones too, as the server imports them."""
+def spare_serials(*, after: int, count: int) -> list[str]:
+    """Return the serial numbers of `count` more spare nodes, when there were `after` before."""
+    return [f"DEMO-{101 + number:04}" for number in range(after, after + max(0, count))]
+
+
+def nodes_csv(serials: Sequence[str]) -> str:
+    """Return nodes as the server imports them."""
     return _csv(
         ("serial", "unit", "is_simulated", "label"),
-        ({"serial": serial, "unit": STATION, "is_simulated": "true", "label": serial} for serial in (*NODES, *SPARES)),
+        ({"serial": serial, "unit": STATION, "is_simulated": "true", "label": serial} for serial in serials),
     )
 
 

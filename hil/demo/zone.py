@@ -5,7 +5,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -76,10 +76,10 @@ class DemoZone:
         await self._wait(self._is_server_up, within_s=_START_S, what="the fleet server is up")
         await self.devices.start(self.ports.mqtt)
         if not self._has_registry():
-            self._say(f"Registering one station, one zone and {len(layout.NODES) + len(layout.SPARES)} nodes")
+            self._say(f"Registering one station, one zone and {len(layout.NODES)} nodes")
             await self._register()
         await asyncio.gather(*(self._enrol(serial) for serial in layout.NODES))
-        self._read_spares()
+        await self._stock_spares()
         await self._register_positions()
         for serial in layout.NODES:
             self.devices.write_config(self.place, serial, self.ports)
@@ -150,13 +150,24 @@ class DemoZone:
     async def _register(self) -> None:
         await self.api.import_csv("units", layout.units_csv())
         await self.api.import_csv("zones", layout.zones_csv())
-        await self.api.import_csv("nodes", layout.nodes_csv())
-        codes = {}
-        for serial in (*layout.NODES, *layout.SPARES):
-            claim = await self.api.post("/claims", {"node": serial, "approve": True})
-            codes[serial] = claim["code"]
+        codes = await self._new_claims(layout.NODES)
         await self._set_password()
         _write_secret(self._claims_file, json.dumps(codes))
+
+    async def _new_claims(self, serials: Sequence[str]) -> dict[str, str]:
+        """Make nodes known and vouch for them; return their claim codes by serial number."""
+        await self.api.import_csv("nodes", layout.nodes_csv(serials))
+        return {serial: (await self.api.post("/claims", {"node": serial, "approve": True}))["code"] for serial in serials}
+
+    async def _stock_spares(self) -> None:
+        """Keep three nodes in the store room whose claim codes were not used yet."""
+        codes: dict[str, str] = json.loads(self._claims_file.read_text())
+        spares = [serial for serial in codes if serial not in layout.NODES]
+        unused = [serial for serial in spares if (await self.api.get(f"/claims/{serial}"))["state"] == "claimed"]
+        missing = layout.spare_serials(after=len(spares), count=layout.SPARES - len(unused))
+        codes |= await self._new_claims(missing)
+        _write_secret(self._claims_file, json.dumps(codes))
+        self.spare_claims = [{"serial": serial, "code": codes[serial]} for serial in (*unused, *missing)]
 
     async def _register_positions(self) -> None:
         """Commission the positions last, because their uptime counts from there."""
@@ -242,10 +253,6 @@ class DemoZone:
 
     def _has_registry(self) -> bool:
         return self._claims_file.exists()
-
-    def _read_spares(self) -> None:
-        codes = json.loads(self._claims_file.read_text())
-        self.spare_claims = [{"serial": serial, "code": codes[serial]} for serial in layout.SPARES]
 
     @property
     def _claims_file(self) -> Path:
