@@ -36,9 +36,11 @@ class Fingers:
         self._nodes: Final = nodes
         self._rng: Final = rng
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_over = False
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, or begin again."""
+        self._is_over = False
         buttons = [(code, button) for node in self._nodes for code, button in node.buttons.items()]
         self._tasks = [asyncio.create_task(self._press_for_ever(code, button), name=f"finger on {code}") for code, button in buttons]
 
@@ -47,8 +49,6 @@ class Fingers:
         self._is_over = True
         await asyncio.gather(*self._tasks)
         self._tasks = []
-
-    _is_over = False
 
     async def _press_for_ever(self, code: str, button: Button) -> None:
         while not self._is_over:

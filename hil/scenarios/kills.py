@@ -51,6 +51,7 @@ ALL_BLOWS: Sequence[Blow] = (kill_broker, kill_all, swallow_line, kill_agent, ki
 
 async def play_kills(world: World, *, blows: Sequence[Blow] = ALL_BLOWS) -> None:
     """Strike blow after blow at random points while buttons are pressed; then nothing may be lost or doubled."""
+    await world.resume()
     world.fingers.start()
     await world.heartbeats(2)
     for blow in blows:

@@ -14,6 +14,7 @@ MANY = 20
 async def play_influx_down(world: World) -> None:
     """InfluxDB is away for many heartbeats: nodes do not notice, and all of it is charted later."""
     line = _needed(world.influx_line, "InfluxDB")
+    await world.resume()
     world.fingers.start()
     await line.set(Network.CUT)
     await world.heartbeats(MANY)
@@ -30,6 +31,7 @@ async def play_influx_down(world: World) -> None:
 async def play_sql_down(world: World) -> None:
     """The database is away for many heartbeats: nothing is acknowledged, nodes hold it all, and nothing is lost."""
     line = _needed(world.database_line, "PostgreSQL")
+    await world.resume()
     world.fingers.start()
     await world.heartbeats(2)
     await line.set(Network.CUT)
@@ -44,6 +46,7 @@ async def play_sql_down(world: World) -> None:
 
 async def play_broker_restarts(world: World) -> None:
     """The broker is killed three times in a row, faster than everybody comes back."""
+    await world.resume()
     world.fingers.start()
     for _ in range(3):
         await world.server.kill_broker()
@@ -54,6 +57,7 @@ async def play_broker_restarts(world: World) -> None:
 
 async def play_restored(world: World) -> None:
     """The server comes back with the database of its first minute: no journal. Nodes go on; what they still hold is stored."""
+    await world.resume()
     await world.acknowledged()
     await asyncio.gather(*(node.line.set(Network.CUT) for node in world.nodes))
     await world.heartbeats(MANY)

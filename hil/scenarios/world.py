@@ -37,7 +37,7 @@ class World:
         nodes: int = 2,
         seed: int | None = None,
         say: Callable[[str], None] = lambda _: None,
-        env: Mapping[str, str] | None = None,
+        env: Mapping[str, Mapping[str, str]] | None = None,
         must_enrol: bool = True,
     ) -> None:
         """Nothing runs yet.
@@ -48,7 +48,7 @@ class World:
             nodes: how many.
             seed: of all random points; default: a new one, which is said.
             say: told of what happens.
-            env: added to the environment of the agents.
+            env: by serial, what is added to the environment of an agent.
             must_enrol: whether nodes are enrolled and started at once; if not, `claims` has their codes.
         """
         self.folder: Final = folder
@@ -63,7 +63,8 @@ class World:
         self._must_enrol = must_enrol
         self.server: Final = Server(folder / "server", self.setup)
         self.nodes: Final = [
-            Node(serial, folder / "nodes" / serial, self.server, runtime=self._runtime, env=env) for serial in registry.serials(nodes)
+            Node(serial, folder / "nodes" / serial, self.server, runtime=self._runtime, env=(env or {}).get(serial))
+            for serial in registry.serials(nodes)
         ]
         self.fingers: Final = Fingers(self.nodes, rng=self.rng)
         self.database_line: FaultProxy | None = None
@@ -98,13 +99,15 @@ class World:
             await asyncio.gather(*(node.enrol(self.claims[node.serial]) for node in self.nodes))
             if not self.setup.database_url:
                 await asyncio.to_thread(self.server.back_up)
-            await self.start_nodes()
+            await self.resume()
 
     async def _line(self, line: FaultProxy | None) -> FaultProxy | None:
         return None if line is None else await self._stack.enter_async_context(line)
 
-    async def start_nodes(self) -> None:
-        """Start the agents that do not run, and wait until all are connected."""
+    async def resume(self) -> None:
+        """Start the server and the agents, those that do not run, and wait until all are connected."""
+        if not self.server.is_running:
+            await self.server.start()
         await asyncio.gather(*(node.start() for node in self.nodes if not node.is_running))
         await self.connected()
 
