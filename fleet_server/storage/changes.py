@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,9 +11,11 @@ from typing import Any, Final
 from sqlalchemy import BigInteger, Column, Connection, Index, Table, Text, func, insert, select
 from sqlalchemy import String as Str
 
+from fleet_server.errors import Transient
 from fleet_server.storage.database import Database, RowNumber, metadata, serialise
 
 _LOCK: Final = 7_301
+_log = logging.getLogger(__name__)
 
 change = Table(
     "change",
@@ -77,11 +80,12 @@ class ChangeFeed:
         self._arrived = asyncio.Condition()
 
     async def run(self) -> None:
-        """Watch for news until cancelled."""
+        """Watch for news until cancelled. While the database is away there is none: readers wait on."""
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
-            loop.call_soon_threadsafe(self._written.set)
+            with suppress(RuntimeError):  # that loop was closed meanwhile
+                loop.call_soon_threadsafe(self._written.set)
 
         self._database.on_change(wake)
         while True:
@@ -89,7 +93,11 @@ class ChangeFeed:
                 async with asyncio.timeout(self._poll_s):
                     await self._written.wait()
             self._written.clear()
-            newest_number = await self._database.run(self._read_newest)
+            try:
+                newest_number = await self._database.run(self._read_newest)
+            except Transient as error:
+                _log.debug("News wait: %s", error)
+                continue
             if newest_number != self._newest:
                 self._newest = newest_number
                 async with self._arrived:
