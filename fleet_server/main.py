@@ -4,10 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
 from fastapi import APIRouter, FastAPI
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 
 from fleet_server import health, problems
 from fleet_server.access import routes as access_routes
@@ -42,9 +43,8 @@ from fleet_server.scoring.service import Scoring
 from fleet_server.settings import BadSettings, Settings, TelemetryMode
 from fleet_server.storage import Database
 from fleet_server.storage.changes import ChangeFeed
-from fleet_server.telemetry.influx import InfluxTelemetry
 from fleet_server.telemetry.metrics import TelemetryMetrics
-from fleet_server.telemetry.promise import TelemetryStore
+from fleet_server.telemetry.promise import RETENTION_MS, Bucket, TelemetryStore
 from fleet_server.telemetry.service import Telemetry
 from fleet_server.telemetry.sqlite import SqliteTelemetry
 from fleet_server.uptime import routes as uptime_routes
@@ -52,6 +52,8 @@ from fleet_server.uptime.service import Uptime
 from provisioning.pki import Pki, load_pki
 from provisioning.profile import ProfileName
 from provisioning.signer import FileSigner
+
+_DAY_MS: Final = 86_400_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,8 +193,11 @@ def telemetry_store(settings: Settings, base: Path) -> TelemetryStore:
     section = settings.telemetry
     match section.mode:
         case TelemetryMode.SQLITE:
-            return SqliteTelemetry(base / section.path)
+            kept = {**RETENTION_MS, Bucket.HOT: section.retention_days * _DAY_MS}
+            return SqliteTelemetry(base / section.path, retention_ms=kept)
         case TelemetryMode.INFLUXDB:
+            from fleet_server.telemetry.influx import InfluxTelemetry  # its client takes a second to load
+
             token = read_secret(base / section.token_file).decode().strip()
             return InfluxTelemetry(section.url, org=section.org, token=token)
 
@@ -218,12 +223,7 @@ class Figures:
 
     def figures(self) -> Mapping[str, int | float]:
         """Return counters since the start of this process, and how far live state is behind."""
-        return {
-            "ingested": _count(self._ingest.stored),
-            "rejected": sum(_count(counter) for counter in self._ingest.bad.values()),
-            "late": _count(self._ingest.replayed),
-            "presence_lag": self._presence.lag(),
-        }
+        return {**self._ingest.figures(), "presence_lag": self._presence.lag()}
 
 
 def _api(rooms: Rooms, guard: Guard) -> APIRouter:
@@ -280,8 +280,3 @@ def _console(rooms: Rooms, guard: Guard, demo_control: str | None) -> ConsoleSer
 
 def _utc(clock: Clock) -> Callable[[], datetime]:
     return lambda: datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
-
-
-def _count(counter: Counter) -> int:
-    """Read a counter of ours; prometheus-client has no other way."""
-    return int(next(iter(counter.collect())).samples[0].value)

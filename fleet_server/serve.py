@@ -9,24 +9,26 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from fastapi import FastAPI
-
-from fleet_server.enrolment.est_app import est_app
 from fleet_server.errors import Rejected
 from fleet_server.ingest.mqtt import BrokerAddress
 from fleet_server.installation import broker_files, export_broker
 from fleet_server.listeners import Listener, bind, certificate_context
-from fleet_server.main import Rooms, build, web_app
 from fleet_server.settings import BrokerMode, Settings, database_url
-from fleet_server.storage.schema import open_database
+from fleet_server.workers import WorkerMetrics, Workers
 from provisioning.broker.embedded.adapter import EmbeddedBroker
 from provisioning.broker.mosquitto import MosquittoBroker
 from provisioning.broker.promise import Broker, BrokerFailed, keep_running
 from provisioning.crl import refresh_crls
 from provisioning.errors import ProvisioningError
 from provisioning.files import write_file
+
+if TYPE_CHECKING:  # loaded while the broker starts, see `serve`
+    from fastapi import FastAPI
+
+    from fleet_server.main import Rooms
+    from fleet_server.storage import Database
 
 _log = logging.getLogger(__name__)
 _CRL_EVERY_S: Final = 15 * 60
@@ -48,29 +50,37 @@ async def serve(settings: Settings, base: Path, *, demo_control: str | None = No
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    workers = Workers()
+    loop.set_default_executor(workers)
     async with AsyncExitStack() as stack:
         sockets = _bind_all(settings)
         for bound in sockets.values():
             stack.callback(bound.close)
-        database = await asyncio.to_thread(open_database, database_url(settings, base))
-        stack.callback(database.close)
         await asyncio.to_thread(_refresh_crls, settings, base)
         broker = _broker(settings, base)
-        if broker is not None:
-            await broker.start()
-            stack.push_async_callback(broker.stop)
-        rooms = build(settings, base, database, broker=_core_address(settings, base, broker))
+        async with asyncio.TaskGroup() as starting:
+            if broker is not None:
+                stack.push_async_callback(broker.stop)
+                starting.create_task(broker.start(), name="broker-start")
+            database = await asyncio.to_thread(_open_database, settings, base)
+            stack.callback(database.close)
+            from fleet_server.main import build
+
+            rooms = build(settings, base, database, broker=_core_address(settings, base, broker))
+        WorkerMetrics(workers, rooms.metrics)
         await _run(rooms, broker, sockets, stop, demo_control, ready_file)
 
 
 async def _run(
-    rooms: Rooms,
+    rooms: "Rooms",
     broker: Broker | None,
     sockets: dict[str, socket.socket],
     stop: asyncio.Event,
     demo_control: str | None,
     ready_file: Path | None,
 ) -> None:
+    from fleet_server.main import web_app
+
     web = web_app(rooms, demo_control=demo_control) if sockets else None
     listeners = {} if web is None else _listeners(rooms, sockets, web)
     tasks: dict[str, Coroutine[Any, Any, None]] = {f"listener-{name}": listener.run_until_stopped() for name, listener in listeners.items()}
@@ -106,6 +116,15 @@ async def _run(
                 task.cancel()
 
 
+def _open_database(settings: Settings, base: Path) -> "Database":
+    """Open the database; before, load what the rooms are made of, which takes about as long as the broker needs to start."""
+    import fleet_server.enrolment.est_app
+    import fleet_server.main  # noqa: F401
+    from fleet_server.storage.schema import open_database
+
+    return open_database(database_url(settings, base))
+
+
 def _bind_all(settings: Settings) -> dict[str, socket.socket]:
     """Take all ports before anything is started, so that a taken one costs nothing."""
     if not settings.roles.http:
@@ -118,7 +137,9 @@ def _bind_all(settings: Settings) -> dict[str, socket.socket]:
         raise
 
 
-def _listeners(rooms: Rooms, sockets: dict[str, socket.socket], web: FastAPI) -> dict[str, Listener]:
+def _listeners(rooms: "Rooms", sockets: dict[str, socket.socket], web: "FastAPI") -> dict[str, Listener]:
+    from fleet_server.enrolment.est_app import est_app
+
     settings, base = rooms.settings, rooms.base
     web_tls = None
     if settings.http.certificate_file:
@@ -152,7 +173,7 @@ def _core_address(settings: Settings, base: Path, broker: Broker | None) -> Brok
     )
 
 
-async def _keep_crls_fresh(rooms: Rooms, broker: Broker | None) -> None:
+async def _keep_crls_fresh(rooms: "Rooms", broker: Broker | None) -> None:
     """Sign the lists anew and let the broker read them; a broker with an old list locks every node out."""
     while True:
         await asyncio.sleep(_CRL_EVERY_S)

@@ -1,15 +1,15 @@
 """The schema's versions: Alembic migrations, applied when the server starts and never by hand."""
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
 
 from fleet_server.errors import Rejected
 from fleet_server.storage.database import Database
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 
@@ -37,6 +37,12 @@ def upgrade(database: Database) -> None:
         SchemaTooNew: it is beyond what this version knows; nothing was changed.
         StorageUnavailable: the database does not answer.
     """
+    if current_revision(database) == newest_revision():
+        return
+    from alembic import command  # takes half a second to load, and most starts need none of it
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     config = alembic_config(database)
     scripts = ScriptDirectory.from_config(config)
     with database.write() as connection:
@@ -51,8 +57,28 @@ def upgrade(database: Database) -> None:
         command.upgrade(config, "head")
 
 
-def alembic_config(database: Database) -> Config:
+def newest_revision() -> str:
+    """Return the revision that this version's schema has: the number that the newest script's file name begins with."""
+    return max(path.name.partition("_")[0] for path in (_SCRIPTS / "versions").glob("[0-9]*_*.py"))
+
+
+def current_revision(database: Database) -> str | None:
+    """Return the revision of the database, None for a new one.
+
+    Raises:
+        StorageUnavailable: the database does not answer.
+    """
+    with database.read() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        return None if revision is None else str(revision)
+
+
+def alembic_config(database: Database) -> "Config":
     """Return Alembic's configuration for `database`, with no file of its own."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS))
     config.attributes["url"] = database.url

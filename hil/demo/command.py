@@ -9,15 +9,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hil.demo.errors import DemoFailed
-from hil.demo.place import choose_ports, taken
-from hil.demo.run import Run, Wishes
-from hil.demo.script import load_script
 from hil.processes import ProcessFailed
+
+if TYPE_CHECKING:
+    from hil.demo.run import Run
 
 
 def demo(
@@ -41,6 +41,11 @@ def demo(
 
     fleet demo --exit-after 90 --json out.json
     """
+    # Loaded here, because each start of `fleet` loads this file.
+    from hil.demo.place import choose_ports, taken
+    from hil.demo.run import Run, Wishes
+    from hil.demo.script import load_script
+
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     try:
         steps = load_script(script if exit_after is not None or script is not None else "none")
@@ -53,7 +58,7 @@ def demo(
     raise typer.Exit(status)
 
 
-async def _until_signal(run: Run) -> int:
+async def _until_signal(run: "Run") -> int:
     """Run to the end, or until Ctrl-C or SIGTERM; what went wrong is raised by itself, not in a group."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,11 +9,12 @@ import pytest
 import sqlalchemy.exc
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 import fleet_server
 from fleet_server.storage import Database, StorageUnavailable, metadata
-from fleet_server.storage.schema import SchemaTooNew, open_database, upgrade
+from fleet_server.storage.schema import SchemaTooNew, alembic_config, current_revision, newest_revision, open_database, upgrade
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -31,6 +32,11 @@ def test_migrated_schema_is_what_the_stores_use(database: Database) -> None:
     with database.read() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     assert differences == []
+
+
+def test_the_newest_revision_is_the_one_that_alembic_goes_to(database: Database) -> None:
+    assert newest_revision() == ScriptDirectory.from_config(alembic_config(database)).get_current_head()
+    assert current_revision(database) == newest_revision()
 
 
 def test_upgrading_again_changes_nothing(database: Database) -> None:
