@@ -3,6 +3,7 @@
 import asyncio
 import random
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -53,10 +54,11 @@ class World:
         """
         self.folder: Final = folder
         self.setup: Final = setup or Setup()
-        self.say: Final = say
+        self._say: Final = say
+        self._began_s = time.monotonic()
         self.claims: Final[dict[str, str]] = {}
         seed = new_seed() if seed is None else seed
-        say(f"seed {seed}")
+        self.say(f"seed {seed}")
         self.rng: Final = random.Random(seed)
         self._stack = AsyncExitStack()
         self._runtime = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ssz-")))
@@ -69,6 +71,10 @@ class World:
         self.fingers: Final = Fingers(self.nodes, rng=self.rng)
         self.database_line: FaultProxy | None = None
         self.influx_line: FaultProxy | None = None
+
+    def say(self, sentence: str) -> None:
+        """Tell what happens, with the seconds since the beginning."""
+        self._say(f"{time.monotonic() - self._began_s:5.1f} s  {sentence}")
 
     async def __aenter__(self) -> "World":
         """Install and start everything; returns once all nodes are connected."""
@@ -100,6 +106,7 @@ class World:
             if not self.setup.database_url:
                 await asyncio.to_thread(self.server.back_up)
             await self.resume()
+        self.say("all is up")
 
     async def _line(self, line: FaultProxy | None) -> FaultProxy | None:
         return None if line is None else await self._stack.enter_async_context(line)
@@ -151,6 +158,7 @@ class World:
 
     async def settle(self) -> None:
         """Take the fingers off, let everything arrive, and stop the agents."""
+        self.say("settling")
         await self.fingers.stop()
         await self.connected()
         await self.acknowledged()

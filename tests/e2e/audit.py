@@ -107,5 +107,5 @@ def check_ledger(database: Database) -> int:
         rows = connection.execute(select(ledger)).mappings().all()
     assert rows
     for row in rows:
-        assert sum(row[f"{part}_ms"] for part in PART_NAMES) == row["commissioned_ms"], dict(row)
+        assert sum(row[part] for part in PART_NAMES) == row["commissioned_ms"], dict(row)
     return sum(int(row["working_ms"]) for row in rows)
