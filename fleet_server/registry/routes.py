@@ -4,20 +4,49 @@ import asyncio
 from datetime import date
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from firmware_agent.contract.ids import Channel, parse_channel
 from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.access.guard import Guard, narrowed
 from fleet_server.access.model import Permission, Principal
 from fleet_server.errors import Rejected
 from fleet_server.paging import Cursor, Limit, Page, decode_cursor, page_of
-from fleet_server.registry.csv_cells import ImportKind
+from fleet_server.registry.csv_cells import ImportKind, free_text
 from fleet_server.registry.model import Level
 from fleet_server.registry.service import Registry
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
 UnitQuery = Annotated[str | None, Query(max_length=200, description="Only this unit and those below, by path such as /bpp/n1/.")]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Text = Annotated[str, Field(max_length=64), AfterValidator(free_text)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewNode(_Body):
+    """A node to make known; its claim code is made with `/claims`."""
+
+    serial: Name
+    """As on its label."""
+    unit: Annotated[str, Field(max_length=200)]
+    """Path of its station, such as `/bpp/n1/lumpini/`."""
+    label: Text = ""
+    is_simulated: bool = False
+    """For ever: no simulated node ever becomes a real one."""
+
+
+class NewInstallation(_Body):
+    """Hardware that is to serve a position from now on; what served it before stays in its history."""
+
+    node: Name
+    """Its id or serial number."""
+    channel: Annotated[Channel, AfterValidator(parse_channel)]
+    device_serial: Text = ""
+    device_model: Text = ""
 
 
 class _Out(BaseModel):
@@ -134,6 +163,7 @@ def router(service: Registry, guard: Guard) -> APIRouter:
     routes = APIRouter(tags=["registry"])
     _add_places(routes, service, guard)
     _add_positions(routes, service, guard)
+    _add_position_acts(routes, service, guard)
     _add_nodes(routes, service, guard)
     _add_imports(routes, service, guard)
     return routes
@@ -176,13 +206,51 @@ def _add_positions(routes: APIRouter, service: Registry, guard: Guard) -> None:
     @routes.get("/positions/{code}")
     def position(code: str, principal: Annotated[Principal, viewer]) -> PositionDetails:
         """Show a position with its hardware, past and present."""
-        found = service.position(code, principal.scope)
-        installations = [InstallationOut.model_validate(row) for row in service.directory().installations(found.id)]
-        return PositionDetails(**PositionOut.model_validate(found).model_dump(), installations=installations)
+        return _details(service, code, principal)
+
+
+def _add_position_acts(routes: APIRouter, service: Registry, guard: Guard) -> None:
+    editor = Depends(guard.allow(Permission.EDIT_REGISTRY))
+
+    @routes.post("/positions/{code}:install")
+    def install(code: str, wish: NewInstallation, principal: Annotated[Principal, editor]) -> PositionDetails:
+        """Let a node's channel serve the position from now on: its first hardware, or a swap."""
+        service.install(
+            code,
+            wish.node,
+            wish.channel,
+            actor=principal.actor,
+            scope=principal.scope,
+            device_serial=wish.device_serial,
+            device_model=wish.device_model,
+        )
+        return _details(service, code, principal)
+
+    @routes.post("/positions/{code}:retire")
+    def retire(code: str, principal: Annotated[Principal, editor]) -> PositionDetails:
+        """End a position for ever: its hardware leaves it, its history stays, its time stops counting."""
+        service.retire(code, actor=principal.actor, scope=principal.scope)
+        return _details(service, code, principal)
+
+
+def _details(service: Registry, code: str, principal: Principal) -> PositionDetails:
+    found = service.position(code, principal.scope)
+    installations = [InstallationOut.model_validate(row) for row in service.directory().installations(found.id)]
+    return PositionDetails(**PositionOut.model_validate(found).model_dump(), installations=installations)
 
 
 def _add_nodes(routes: APIRouter, service: Registry, guard: Guard) -> None:
     viewer = Depends(guard.allow(Permission.VIEW))
+    editor = Depends(guard.allow(Permission.EDIT_REGISTRY))
+
+    @routes.post("/nodes", status_code=201)
+    def add_node(new: NewNode, principal: Annotated[Principal, editor], response: Response) -> NodeDetails:
+        """Make a node known."""
+        node = service.add_node(
+            new.serial, new.unit, actor=principal.actor, is_simulated=new.is_simulated, label=new.label, scope=principal.scope
+        )
+        response.headers["Location"] = f"/api/v1/nodes/{node}"
+        return NodeDetails(**NodeOut.model_validate(service.node(node, principal.scope)).model_dump(), channels=[])
 
     @routes.get("/nodes")
     def nodes(principal: Annotated[Principal, viewer], unit: UnitQuery = None, limit: Limit = 100, cursor: Cursor = None) -> Page[NodeOut]:

@@ -160,13 +160,22 @@ def _translated() -> Iterator[None]:
         cause = error.orig
         if _is_full(cause):
             raise StorageFull(_FULL) from error
+        if _is_defect(cause):
+            raise
         if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or _is_read_only(cause):
             raise StorageUnavailable(_AWAY) from error
         raise
     except PoolTimeout as error:
         raise StorageUnavailable("the database is too busy: all connections are in use") from error
     except sqlite3.OperationalError as error:  # met by a store that talks to the driver itself
+        if _is_defect(error):
+            raise
         raise (StorageFull(_FULL) if _is_full(error) else StorageUnavailable(_AWAY)) from error
+
+
+def _is_defect(cause: BaseException | None) -> bool:
+    """Whether a statement of ours is wrong. SQLite raises the same class for it as for a database that is away, with its general code."""
+    return isinstance(cause, sqlite3.OperationalError) and getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 def _is_full(cause: BaseException | None) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, String, Table, insert, select
+from sqlalchemy import Column, Integer, String, Table, insert, select, text
 from sqlalchemy.event import listen
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fleet_server.errors import Transient
 from fleet_server.storage import Database, StorageFull, StorageUnavailable, changes, metadata
@@ -62,6 +62,19 @@ def test_broken_rule_is_no_outage(database: Database) -> None:
         put(database, 1)
     put(database, 2)
     assert names(database) == ["x", "x"]
+
+
+@pytest.mark.parametrize("statement", ["SELECT x FROM no_such_table", "SELECT no_such_column FROM conformance_thing", "SELEC 1"])
+def test_wrong_statement_is_no_outage(database: Database, statement: str) -> None:
+    with pytest.raises(DBAPIError), database.read() as connection:
+        connection.execute(text(statement))
+
+
+def test_wrong_statement_to_the_driver_itself_is_no_outage(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'fleet.db'}")
+    with pytest.raises(sqlite3.OperationalError, match="no such table"), database.read() as connection:
+        connection.connection.cursor().execute("SELECT x FROM no_such_table")
+    database.close()
 
 
 def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
