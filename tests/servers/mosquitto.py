@@ -22,6 +22,15 @@ def find_mosquitto() -> Path:
     return Path(found)
 
 
+PLAIN: Final = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+max_queued_messages 100000
+set_tcp_nodelay true
+"""
+"""The default of 1000 queued messages drops what a slow subscriber has not read yet, without a word."""
+
+
 class Mosquitto:
     """One broker process; `port` is where its first listener listens."""
 
@@ -30,7 +39,7 @@ class Mosquitto:
         self.port: Final = free_port()
         self.folder: Final = folder
         self.config_file: Final = folder / "mosquitto.conf"
-        text = config if config is not None else "listener {port} 127.0.0.1\nallow_anonymous true\n"
+        text = config if config is not None else PLAIN
         text = text.replace("{port}", str(self.port)).replace("{folder}", str(folder))
         if os.geteuid() == 0 and "\nuser " not in f"\n{text}":
             text = f"user root\n{text}"  # else it becomes another user, who cannot read the test's files
