@@ -110,7 +110,8 @@ class Installed:
         said = [f"The installation is in {self.plan.data}."]
         if not self.is_signed:
             said.append(
-                f"Take {self.plan.data / PKI / 'requests'} to the offline root: fleet-ca sign-issuing; then fleet-ca import-issuing here."
+                f"Take {self.plan.data / PKI / 'requests'} to the offline root: fleet-ca sign-issuing;"
+                " then here: fleet-ca import-issuing, and fleet init --if-missing."
             )
         if self.plan.console is ConsoleCertificate.OWN:
             said.append(
