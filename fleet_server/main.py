@@ -21,8 +21,7 @@ from fleet_server.commands import routes as commands_routes
 from fleet_server.commands.courier import Courier
 from fleet_server.commands.service import Commands
 from fleet_server.console import routes as console_routes
-from fleet_server.console.demo import HttpDemoControl
-from fleet_server.console.services import ConsoleServices
+from fleet_server.console.services import ConsoleServices, DemoControl
 from fleet_server.console.sources import console_services
 from fleet_server.enrolment import routes as enrolment_routes
 from fleet_server.enrolment.service import EnrolmentService
@@ -272,10 +271,18 @@ def _console(rooms: Rooms, guard: Guard, demo_control: str | None) -> ConsoleSer
         database=rooms.database,
         feed=rooms.feed,
         clock=rooms.clock,
-        demo=HttpDemoControl(demo_control) if demo_control else None,
+        demo=_demo(demo_control),
         is_demo=rooms.settings.fleet.is_demo,
         is_https=rooms.settings.console_url.startswith("https://"),
     )
+
+
+def _demo(control: str | None) -> DemoControl | None:
+    if not control:
+        return None
+    from fleet_server.console.demo import HttpDemoControl  # its HTTP client takes half a second to load
+
+    return HttpDemoControl(control)
 
 
 def _utc(clock: Clock) -> Callable[[], datetime]:

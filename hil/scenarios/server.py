@@ -57,6 +57,11 @@ class Server:
         """Whether its process runs."""
         return self._process.is_running
 
+    @property
+    def pid(self) -> int:
+        """The process id; only while it runs."""
+        return self._process.pid
+
     async def install(self, settings: str) -> None:
         """Make it: CAs, database, settings, an API token of an administrator."""
         extra = self.folder.parent / "extra.toml"

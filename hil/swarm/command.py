@@ -37,6 +37,7 @@ def swarm(
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Folder for keys and certificates (and the server), kept; default: temporary.")] = None,
     ready_file: Annotated[Path | None, typer.Option(help="Written once all nodes are connected.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the answer in JSON to this file too.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")] = False,
 ) -> None:
     """Simulate many nodes over mutual TLS. Exit status 1 where a heartbeat was lost or the rate was not reached.
@@ -57,6 +58,8 @@ def swarm(
     except (DemoFailed, ProcessFailed, BrokenPromise, AgentError) as error:
         typer.echo(f"hil swarm: {error}", err=True)
         raise typer.Exit(1) from error
+    if out is not None:
+        write_whole(out, json.dumps(account.as_json(), indent=2) + "\n")
     _answer(account, as_json)
     if account.lost or account.heartbeats_held or account.rate < 0.95 * min(rate, plan.positions * duration):
         raise typer.Exit(1)

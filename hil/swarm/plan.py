@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 NODES_PER_STATION: Final = 10
@@ -17,7 +16,6 @@ _MIX: Final = (
     ("sensor", "air", 2),
 )
 _IN_A_MIX: Final = sum(count for _, _, count in _MIX)
-_COMMISSIONED_AGO: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,8 @@ class Plan:
     devices: int = 20
     rate: float = 10_000.0
     """Device-heartbeats per second of all together."""
+    prefix: str = "SWM"
+    """What their serial numbers begin with."""
 
     @property
     def interval_s(self) -> float:
@@ -50,7 +50,7 @@ class Plan:
     @property
     def serials(self) -> list[str]:
         """Serial numbers of all nodes."""
-        return [f"SWM-{number:05d}" for number in range(1, self.nodes + 1)]
+        return [f"{self.prefix}-{number:05d}" for number in range(1, self.nodes + 1)]
 
     def units_csv(self) -> str:
         """Return one command, its divisions and stations."""
@@ -87,8 +87,7 @@ class Plan:
         )
 
     def positions_csv(self, *, first: int, last: int) -> str:
-        """Return the positions of nodes number `first` up to, not including, `last`."""
-        since = (datetime.now(UTC) - _COMMISSIONED_AGO).isoformat(timespec="seconds")
+        """Return the positions of nodes number `first` up to, not including, `last`; they are commissioned when they are imported."""
         return _csv(
             {
                 "code": position_code(serial, device.channel),
@@ -104,7 +103,6 @@ class Plan:
                 "owner": "swarm",
                 "funder": "swarm",
                 "maintainer": "swarm",
-                "commissioned_at": since,
             }
             for number, serial in list(enumerate(self.serials))[first:last]
             for device in devices(self.devices)
