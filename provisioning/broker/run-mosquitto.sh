@@ -9,10 +9,14 @@ PATH=$PATH:/usr/sbin:/usr/local/sbin
 
 look() { cat "$folder/mosquitto.conf" "$folder"/*.acl "$folder"/server/*.pem "$folder"/pki/*/*.pem | cksum; }
 
+if [ ! -r "$folder/mosquitto.conf" ]; then  # it is written last
+    echo "run-mosquitto.sh: $folder is not, or not wholly, exported: fleet init with [broker] export_dir does it" >&2
+    exit 1
+fi
 known=$(look)
 mosquitto -c "$folder/mosquitto.conf" &
 broker=$!
-trap 'kill -TERM "$broker" 2>/dev/null || true' TERM INT
+trap 'kill -TERM "$broker" 2>/dev/null; wait "$broker"; exit' TERM INT
 while kill -0 "$broker" 2>/dev/null; do
     sleep "$every" &
     wait $! || true

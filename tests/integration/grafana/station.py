@@ -96,7 +96,7 @@ class Station:
 
     def __init__(self, influx: Influx, folder: Path) -> None:
         self.influx = influx
-        self.end_ms = time.time_ns() // 60_000_000_000 * 60_000
+        self.end_ms = self.filled_at_ms = time.time_ns() // 60_000_000_000 * 60_000
         self.store = InfluxTelemetry(influx.url, org=influx.org, token=influx.token)
         self._database = Database(f"sqlite:///{folder}/fleet.db")
         self._database.create_all()
@@ -138,6 +138,7 @@ class Station:
         self._journal.append([_heartbeat(seq, self.end_ms - MINUTES * 60_000 + seq * 30_000) for seq in range(1, 2 * MINUTES)])
         self._journal.append(_presses(self.end_ms))
         asyncio.run(self._run_until_hours())
+        self.filled_at_ms = self._clock.now_ms()
 
     async def _run_until_hours(self) -> None:
         """Let the service itself write the journal and the closed hours."""

@@ -23,7 +23,9 @@ PROVISIONED = yaml.safe_load((FOLDER / "provisioning" / "datasources" / "influxd
 class Filled(NamedTuple):
     source: DataSource
     span: Span
-    """From half an hour ago to a little after the newest row."""
+    """From half an hour ago to the newest row."""
+    full_minute_ms: int
+    """The newest full minute when filling began."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def filled(influxdb_server: InfluxServer, tmp_path_factory: pytest.TempPathFacto
         with InfluxSetup(influx.url, org=influx.org, operator_token=influxdb_server.operator_token) as setup:
             setup.prepare()
             source = DataSource(influx, PROVISIONED, setup.new_token("grafana", may_write=False))
-        yield Filled(source, Span(station.end_ms - MINUTES * 60_000, station.end_ms + 60_000))
+        yield Filled(source, Span(station.end_ms - MINUTES * 60_000, station.filled_at_ms), station.end_ms)
         source.close()
     finally:
         influxdb_server.remove(influx)
@@ -99,7 +101,7 @@ def test_share_of_cameras_that_work_is_a_half(filled: Filled) -> None:
 
 
 def test_nothing_is_shown_as_now_when_the_server_is_silent(filled: Filled) -> None:
-    later = Filled(filled.source, Span(filled.span.from_ms, filled.span.to_ms + 600_000))
+    later = filled._replace(span=Span(filled.span.from_ms, filled.span.to_ms + 600_000))
     assert ask(later, "Working now") == []
     assert ask(later, "Not working") == []
 
@@ -136,7 +138,7 @@ def test_presses_are_listed_newest_first_with_their_hops(filled: Filled) -> None
 
 
 def _two_hours(filled: Filled) -> Filled:
-    return Filled(filled.source, Span(filled.span.from_ms - 3 * 3_600_000, filled.span.to_ms))
+    return filled._replace(span=Span(filled.span.from_ms - 3 * 3_600_000, filled.span.to_ms))
 
 
 def test_coverage_is_by_position_and_function(filled: Filled) -> None:
@@ -197,7 +199,7 @@ def state_of_rule(source: DataSource, now_ms: int) -> str:
 
 
 def test_server_that_writes_is_no_alarm(filled: Filled) -> None:
-    assert state_of_rule(filled.source, filled.span.to_ms - 60_000) == "Normal"
+    assert state_of_rule(filled.source, filled.full_minute_ms) == "Normal"
 
 
 def test_server_that_fell_silent_is_an_alarm_within_five_minutes(filled: Filled) -> None:

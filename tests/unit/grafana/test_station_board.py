@@ -8,6 +8,7 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.alerting import Rule
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from firmware_agent.contract.vocabulary import Kind
@@ -132,3 +133,13 @@ def test_dead_mans_rule_alarms_when_there_is_nothing() -> None:
     assert query["datasourceUid"] == DATA_SOURCE_UID
     model = {key: value for key, value in query["model"].items() if key != "datasource"}
     assert {key: value for key, value in InfluxQL.from_json(model).to_json().items() if key != "datasource"} == model
+
+
+def test_rule_is_spelt_as_the_sdk_spells_it() -> None:
+    """A misspelt key would be dropped on the way."""
+    register_default_plugins()
+    register()
+    (group,) = yaml.safe_load((FOLDER / "provisioning" / "alerting" / "fleet-server.yaml").read_text())["groups"]
+    (rule,) = group["rules"]
+    again = json.loads(json.dumps(Rule.from_json(rule), cls=JSONEncoder))
+    assert {key: again[key] for key in rule} == rule
