@@ -5,7 +5,7 @@ import json
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from fleet_server.ingest.mqtt import BrokerAddress, Timing
 from fleet_server.ingest.service import Ingest
 from fleet_server.ingest.writer import WriterLimits
 from fleet_server.storage import Database, metadata
+from tests.outage import away
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.postgres import Cluster, find_postgres
 
@@ -266,22 +267,6 @@ async def test_persistent_session_keeps_events_while_the_server_is_down(database
     bench = Bench(database, registry, mosquitto.port)
     async with bench.running():
         await node.until(lambda ack: len(ack.events) == 1)
-
-
-@contextmanager
-def away(database: Database) -> Iterator[None]:
-    """Take the journal's table away, and give it back."""
-
-    def rename(old: str, new: str) -> None:
-        with database.engine.connect() as connection:
-            connection.exec_driver_sql(f"ALTER TABLE {old} RENAME TO {new}")
-            connection.commit()
-
-    rename("journal", "journal_away")
-    try:
-        yield
-    finally:
-        rename("journal_away", "journal")
 
 
 async def test_full_queue_stops_reading_and_the_node_keeps_it(tmp_path: Path, node: NodeDouble, mosquitto: Mosquitto) -> None:

@@ -7,15 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Column, Integer, String, Table, insert, select, text
+from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select, text
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from fleet_server.errors import Transient
-from fleet_server.storage import Database, StorageFull, StorageUnavailable, changes, metadata
+from fleet_server.storage import Database, StorageFull, StorageUnavailable, changes
 from fleet_server.storage.changes import ChangeFeed
 from tests.servers.postgres import Cluster, find_postgres
 
+metadata = MetaData()
 thing = Table("conformance_thing", metadata, Column("id", Integer, primary_key=True), Column("name", String(5000), nullable=False))
 
 
@@ -23,7 +24,8 @@ thing = Table("conformance_thing", metadata, Column("id", Integer, primary_key=T
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
     url = f"sqlite:///{tmp_path / 'fleet.db'}" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
     database = Database(url)
-    metadata.create_all(database.engine, tables=[thing, changes.change])
+    metadata.create_all(database.engine)
+    changes.change.create(database.engine)
     yield database
     database.close()
 

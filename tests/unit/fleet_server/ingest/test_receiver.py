@@ -17,6 +17,7 @@ from fleet_server.ingest.metrics import IngestMetrics
 from fleet_server.ingest.model import Lane
 from fleet_server.ingest.receiver import Received, Receiver
 from fleet_server.storage import Database, StorageUnavailable
+from tests.outage import away
 
 GOLDEN = Path(__file__).parents[3] / "contract" / "golden"
 NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
@@ -199,13 +200,9 @@ def test_node_without_a_clock_is_no_complaint(bench: Bench) -> None:
 
 def test_counts_wait_while_the_database_is_away(bench: Bench) -> None:
     bench.receive(Up.STATUS, b"x")
-    with bench.database.write() as connection:
-        connection.exec_driver_sql("ALTER TABLE bad_message RENAME TO away")
-    with pytest.raises(StorageUnavailable):
+    with away(bench.database), pytest.raises(StorageUnavailable):
         bench.bad.flush()
     bench.receive(Up.STATUS, b"y")
-    with bench.database.write() as connection:
-        connection.exec_driver_sql("ALTER TABLE away RENAME TO bad_message")
     complaint = bench.complaints()["malformed"]
     assert (complaint.count, complaint.sample) == (2, b"y")
 
