@@ -70,7 +70,7 @@ def _placed() -> list[tuple[PanelBuilder, GridPos]]:
         (_not_working(), GridPos(h=7, w=14, x=10, y=0)),
         (_timeline(), GridPos(h=11, w=24, x=0, y=7)),
         (_presses(), GridPos(h=8, w=24, x=0, y=18)),
-        (_metric("camera", "fps", "ภาพต่อวินาที · Camera pictures per second", "fps", _FPS), GridPos(h=8, w=8, x=0, y=26)),
+        (_metric("camera", "fps", "ภาพต่อวินาที · Camera pictures per second", "suffix: fps", _FPS), GridPos(h=8, w=8, x=0, y=26)),
         (_metric("camera", "kbps", "อัตราข้อมูลกล้อง · Camera data rate", "Kbits", _KBPS), GridPos(h=8, w=8, x=8, y=26)),
         (_metric("street_light", "power_w", "กำลังไฟโคม · Lamp power", "watt", _POWER), GridPos(h=8, w=8, x=16, y=26)),
         (_uptime(), GridPos(h=8, w=12, x=0, y=34)),

@@ -1,6 +1,7 @@
 """The committed board is the generated one, and is what Grafana will load."""
 
 import json
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import yaml
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.alerting import Rule
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
@@ -80,6 +82,22 @@ def test_every_panel_says_what_it_is_in_two_languages(board: Any) -> None:
         assert english.isascii(), panel["title"]
         assert len(panel["description"]) > 30, panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_units_are_grafanas(board: Any) -> None:
+    known = {value for value in vars(units).values() if isinstance(value, str)}
+    for unit in _units(board):
+        assert unit in known or unit.startswith("suffix:"), unit
+
+
+def _units(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        if isinstance(part.get("unit"), str):
+            yield part["unit"]
+        if part.get("id") == "unit":
+            yield part["value"]
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _units(inner)
 
 
 def test_every_query_asks_our_data_source(board: Any) -> None:
