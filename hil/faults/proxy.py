@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Final
 
 _CHUNK: Final = 65_536
+_CONNECT_S: Final = 5.0
 
 
 class Network(StrEnum):
@@ -35,6 +36,7 @@ class FaultProxy:
         self._network = Network.OK
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
 
     @property
     def network(self) -> Network:
@@ -49,6 +51,8 @@ class FaultProxy:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Drop all connections and stop."""
         await self._close()
+        if self._carrying:
+            await asyncio.wait(self._carrying, timeout=_CONNECT_S + 1)
 
     async def set(self, network: Network) -> None:
         """Change how the line behaves; a cut resets what is connected."""
@@ -74,8 +78,12 @@ class FaultProxy:
         await asyncio.sleep(0)
 
     async def _carry(self, near_reader: asyncio.StreamReader, near_writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "runs in a task"
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(_CONNECT_S):
                 far_reader, far_writer = await self._reach()
         except (OSError, TimeoutError):
             _reset(near_writer)

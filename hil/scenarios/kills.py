@@ -46,15 +46,15 @@ async def swallow_line(world: World) -> None:
     await _break_line(world, Network.BLACK_HOLE)
 
 
-ALL_BLOWS: Sequence[Blow] = (kill_broker, kill_all, swallow_line, kill_agent, kill_server, cut_line, kill_all)
+BLOWS: Sequence[Blow] = (kill_broker, kill_all, swallow_line, kill_agent, kill_server, cut_line)
 
 
-async def play_kills(world: World, *, blows: Sequence[Blow] = ALL_BLOWS) -> None:
-    """Strike blow after blow at random points while buttons are pressed; then nothing may be lost or doubled."""
+async def play_kills(world: World) -> None:
+    """Strike all blows, shuffled, at random points while buttons are pressed; then nothing may be lost or doubled."""
     await world.resume()
     world.fingers.start()
     await world.heartbeats(2)
-    for blow in blows:
+    for blow in world.rng.sample(BLOWS, len(BLOWS)):
         await _a_while(world)
         world.say((blow.__doc__ or "").strip())
         await blow(world)

@@ -1,6 +1,9 @@
 """The deep account: the outboxes of the nodes against journal, presses, time series and ledger, each read where it is stored."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +21,7 @@ from fleet_server.settings import FILE_NAME, Settings, database_url, load_settin
 from fleet_server.storage import Database
 from fleet_server.telemetry.promise import Bucket
 from fleet_server.uptime import store as uptime_store
-from fleet_server.uptime.model import PART_NAMES
+from hil.demo.report import PARTS
 from hil.scenarios.world import World
 
 _FOREVER_MS = 4_102_444_800_000
@@ -31,6 +34,37 @@ class Journal:
 
     heartbeats: list[tuple[Row, Heartbeat]]
     events: list[tuple[Row, Event]]
+
+
+async def audit_stores(world: World) -> None:
+    """Everything that nodes made is in journal, presses and time series, once.
+
+    In a thread: the lines to the real servers are carried by this event loop.
+    """
+    await world.charted()
+    await asyncio.to_thread(_audit_stores, world)
+
+
+async def audit_ledger(world: World, in_two_hours: Mapping[str, str]) -> None:
+    """Close all hours by setting the clock on: the ledger adds up, evidence counted, and it can be made again."""
+    await world.check_ledger(in_two_hours)
+    working_ms = await asyncio.to_thread(_audit_ledger, world)
+    assert working_ms > 10_000
+
+
+def _audit_stores(world: World) -> None:
+    with closing(open_store(world)) as database:
+        journal = read_journal(database)
+        assert len(journal.heartbeats) > 50
+        assert len(journal.events) > 10
+        check_journal(world, journal)
+        check_presses(database, journal)
+        assert check_time_series(world, journal) > 50
+
+
+def _audit_ledger(world: World) -> int:
+    with closing(open_store(world)) as database:
+        return check_ledger(database)
 
 
 def settings_of(world: World) -> Settings:
@@ -107,5 +141,5 @@ def check_ledger(database: Database) -> int:
         rows = connection.execute(select(ledger)).mappings().all()
     assert rows
     for row in rows:
-        assert sum(row[part] for part in PART_NAMES) == row["commissioned_ms"], dict(row)
+        assert sum(row[f"{part}_ms"] for part in PARTS) == row["commissioned_ms"], dict(row)
     return sum(int(row["working_ms"]) for row in rows)
