@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fleet_server.errors import Rejected
 from fleet_server.ingest.mqtt import BrokerAddress
-from fleet_server.installation import broker_files, export_broker
+from fleet_server.installation.broker import broker_files, export_broker
 from fleet_server.listeners import Listener, bind, certificate_context
 from fleet_server.settings import BrokerMode, Settings, database_url
 from fleet_server.workers import WorkerMetrics, Workers

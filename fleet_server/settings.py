@@ -73,6 +73,24 @@ class HttpSection(_Section, frozen=True):
     """Address that browsers use, such as `https://fleet.example.go.th`; empty: made from host and port."""
 
 
+class AcmeSection(_Section, frozen=True):
+    """The console's certificate from a public CA, ordered and renewed by this server (`reference`: RFC 8555)."""
+
+    directory_url: str = ""
+    """The CA's directory; empty: no ACME. The certificate goes to `http.certificate_file`, which is `http.key_file` too."""
+    hosts: list[str] = []
+    """Names that browsers use."""
+    email: str = ""
+    """Where the CA writes to."""
+    account_file: str = "secrets/acme-accounts.json"
+    challenge_host: str = ""
+    """Address to answer the CA's question at (HTTP-01); empty: all."""
+    challenge_port: Port = 80
+    """The CA always asks at port 80: with another one here, forward it."""
+    ca_file: str = ""
+    """Whom to trust for the directory's own https; empty: what this machine trusts."""
+
+
 class EstSection(_Section, frozen=True):
     """Enrolment over EST, always TLS (`reference`: RFC 7030)."""
 
@@ -155,6 +173,7 @@ class Settings(_Section, frozen=True):
     fleet: FleetSection = FleetSection()
     roles: RolesSection = RolesSection()
     http: HttpSection = HttpSection()
+    acme: AcmeSection = AcmeSection()
     est: EstSection = EstSection()
     database: DatabaseSection = DatabaseSection()
     broker: BrokerSection = BrokerSection()
@@ -183,11 +202,21 @@ def load_settings(path: Path) -> Settings:
         BadSettings: it is missing, not TOML, or a key of it is unknown or out of bounds.
     """
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Settings)
+        return read_settings(path.read_bytes(), path)
     except FileNotFoundError as error:
         raise BadSettings(f"There are no settings at {path}. Make them with: fleet init --data {path.parent}") from error
     except OSError as error:
         raise BadSettings(f"{path} cannot be read: {error.strerror}") from error
+
+
+def read_settings(text: bytes, path: Path) -> Settings:
+    """Read settings that are, or will be, at `path`.
+
+    Raises:
+        BadSettings: they are not TOML, or a key is unknown or out of bounds.
+    """
+    try:
+        return msgspec.toml.decode(text, type=Settings)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path}: {error}") from error
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from fleet_server.errors import Conflict
-from fleet_server.installation import CORE_KEY, SERVER_CHAIN, Installed, Plan, export_broker, make
+from fleet_server.installation.broker import export_broker
+from fleet_server.installation.making import Installed, make
+from fleet_server.installation.plan import CORE_KEY, SERVER_CHAIN, Plan
 from fleet_server.settings import load_settings
 from provisioning import ca
 from provisioning.broker.promise import BrokerFiles
@@ -45,7 +47,7 @@ def test_offline_root_signs_and_the_rest_is_made(tmp_path: Path) -> None:
     ca.init_root(tmp_path / "root", "Test", passphrase=b"a long passphrase")
     made = make(plan(data, local_root=False))
     assert not made.is_signed
-    assert any("--if-missing" in sentence for sentence in made.sentences())
+    assert any("--signed" in sentence for sentence in made.sentences())
     assert not again(data).is_signed, "asked too early, it waits"
     ca.sign_issuing(tmp_path / "root", data / "pki" / "requests", passphrase=b"a long passphrase")
     ca.import_issuing(data / "pki", data / "pki" / "requests")
