@@ -7,6 +7,7 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
+from hil.scenarios.node import Node
 from hil.scenarios.waiting import until
 from hil.scenarios.world import World
 from tests.e2e.audit import check_journal, open_store, read_journal
@@ -22,11 +23,8 @@ async def test_nodes_in_the_wrong_century_lose_nothing(tmp_path: Path, faketime:
         past_stamp.write_text("@1970-01-01 00:00:10")
         future_stamp.write_text("@2099-01-01 00:00:00")
         await asyncio.gather(*(node.start() for node in world.nodes))
-        for node, says, year in zip(world.nodes, ("before", "expired"), ("1970", "2099"), strict=True):
-            why = lambda node=node: str(node.status().get("why_not_connected"))  # type: ignore[misc]  # noqa: E731  # bound at once
-            await until(lambda: says in why() and year in why(), f"{node.serial} says why: {why()}")
-            assert node.status()["clock"]["quality"] == "none"
-            assert year in node.status()["clock"]["complaint"]
+        await says_why(world.nodes[0], "before the validity", "1970")
+        await says_why(world.nodes[1], "has expired", "2099")
         made = [node.made for node in world.nodes]
         world.fingers.start()
         await world.heartbeats(6)
@@ -39,6 +37,15 @@ async def test_nodes_in_the_wrong_century_lose_nothing(tmp_path: Path, faketime:
         count = await world.audit()
         assert count.heartbeats > sum(made) + 12
         await asyncio.to_thread(undated_is_dated_again, world)
+
+
+async def says_why(node: Node, reason: str, year: str) -> None:
+    def why() -> str:
+        return str(node.status().get("why_not_connected"))
+
+    await until(lambda: reason in why() and year in why(), f"{node.serial} says why, not {why()!r}")
+    assert node.status()["clock"]["quality"] == "none"
+    assert year in node.status()["clock"]["complaint"]
 
 
 def undated_is_dated_again(world: World) -> None:

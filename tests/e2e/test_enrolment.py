@@ -11,7 +11,7 @@ from hil.scenarios.world import World
 from tests.integration.agent.certificates import Ca
 
 REFUSED = "the serial is unknown, or the code is wrong, expired, locked after too many tries, or was used by another key"
-WRONG_CODE = "ABCD-EFGH-JKMN-PQRS-T"
+MISTYPED = "ABCD-EFGH-JKMN-PQRS-T"
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,13 @@ class Technician:
         argv += ["--server", url or server.est_url, "--ca", ca or server.ca_file, "--wait", str(wait_s)]
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_exec(*map(str, argv), stdout=pipe, stderr=pipe)
-        async with asyncio.timeout(60):
-            out, error = await child.communicate()
+        try:
+            async with asyncio.timeout(60):
+                out, error = await child.communicate()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
         said = Said(child.returncode or 0, out.decode(), error.decode())
         assert "Traceback" not in said.error
         return said
@@ -59,20 +64,16 @@ class Technician:
 async def test_each_way_to_fail_is_one_sentence(tmp_path: Path) -> None:
     async with World(tmp_path, nodes=5, say=print, must_enrol=False) as world:
         technician = Technician(world)
-        await asyncio.gather(
-            unknown_or_wrong(technician, world),
-            used(technician, world),
-            locked(technician, world),
-            expired(technician, world),
-            not_genuine(technician, world),
-        )
+        async with asyncio.TaskGroup() as group:
+            for part in (unknown_or_wrong, used, locked, expired, not_genuine):
+                group.create_task(part(technician, world), name=part.__name__)
         await server_not_up_yet(technician, world)
 
 
 async def unknown_or_wrong(technician: Technician, world: World) -> None:
-    assert await technician.is_refused("NO-SUCH-NODE", WRONG_CODE)
+    assert await technician.is_refused("NO-SUCH-NODE", MISTYPED)
     serial = world.nodes[0].serial
-    assert await technician.is_refused(serial, WRONG_CODE)
+    assert await technician.is_refused(serial, MISTYPED)
     assert await technician.is_refused(serial, world.claims[world.nodes[1].serial]), "the code of another node"
 
 
@@ -81,15 +82,17 @@ async def used(technician: Technician, world: World) -> None:
     code = world.claims[serial]
     assert (await technician.enrol(serial, code, wait_s=20)).status == 0
     first = technician.certificate(serial)
-    assert await technician.is_refused(serial, code, name="somebody-else")
     assert (await technician.enrol(serial, code, wait_s=20)).status == 0, "the same key may ask again"
+    assert technician.certificate(serial) == first
+    assert await technician.is_refused(serial, code, name="somebody-else")
+    assert await technician.is_refused(serial, code), "two hold the code: it is dead for both"
     assert technician.certificate(serial) == first
 
 
 async def locked(technician: Technician, world: World) -> None:
     serial = world.nodes[2].serial
     for _ in range(5):
-        assert await technician.is_refused(serial, WRONG_CODE)
+        assert await technician.is_refused(serial, world.claims[world.nodes[3].serial])
     assert await technician.is_refused(serial, world.claims[serial]), "locked: the right code is of no use any more"
     fresh = await world.server.api.post(f"/claims/{serial}:reissue", {"approve": True})
     assert (await technician.enrol(serial, fresh["code"], wait_s=20)).status == 0
