@@ -53,7 +53,7 @@ class HourWriter:
         if self._ledger.backlog():
             return
         start_ms = self._journal.cursor(CURSOR)
-        if self._clock.now_ms() >= start_ms + HOUR_MS:
+        if self._ledger.closed_ms() > start_ms:
             start_ms = self._write_new(start_ms)
         self._write_late(start_ms)
 

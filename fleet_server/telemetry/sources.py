@@ -46,6 +46,10 @@ class LedgerSource(Protocol):
         """
         ...
 
+    def closed_ms(self) -> int:
+        """Return the end of the newest closed hour, 0 while there is none."""
+        ...
+
     def backlog(self) -> int:
         """Return how many hours wait to be folded."""
         ...

@@ -161,6 +161,11 @@ class Uptime:
         """Return the SHA-256 of all ledger rows in order."""
         return self._ledger.fingerprint()
 
+    def closed_ms(self) -> int:
+        """Return the end of the newest closed hour, 0 while there is none."""
+        state = self._ledger.state()
+        return 0 if state is None or state[0] == state[1] else state[1]
+
     def backlog(self) -> int:
         """Return how many hours of nodes or positions wait to be folded."""
         return self._ledger.backlog()

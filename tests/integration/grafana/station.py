@@ -84,6 +84,9 @@ class Sources:
         function = POSITIONS[code][1]
         return [Hour(function, hour, parts) for hour in (newest - HOUR_MS, newest) if from_ms <= hour < to_ms]
 
+    def closed_ms(self) -> int:
+        return self.now_ms // HOUR_MS * HOUR_MS
+
     def backlog(self) -> int:
         return 0
 

@@ -67,6 +67,9 @@ class Sources:
             raise NotFound(code)
         return [hour for hour in self.ledger.get(code, []) if from_ms <= hour.hour_ms < to_ms]
 
+    def closed_ms(self) -> int:
+        return max((hour.hour_ms + HOUR_MS for hours in self.ledger.values() for hour in hours), default=0)
+
     def backlog(self) -> int:
         return self.waiting
 
