@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pytest
 
 from hil.demo import layout
+from hil.demo.fleet import FleetApi
 from hil.demo.report import PARTS
 from hil.scenarios.programs import free_port, program
 from hil.scenarios.waiting import until
@@ -230,7 +230,9 @@ def remembered(folder: Path) -> dict[str, bytes]:
 
 async def history(ready: dict[str, Any]) -> set[str]:
     """Return the presses that the server knows."""
-    token = Path(ready["api_token_file"]).read_text().strip()
-    async with httpx.AsyncClient(base_url=ready["console_url"], headers={"Authorization": f"Bearer {token}"}) as client:
-        answer = await client.get("/api/v1/presses", params={"limit": 200})
-    return {press["event_id"] for press in answer.json()["items"]}
+    async with FleetApi(ready["console_url"], read_token(ready)) as api:
+        return {press["event_id"] for press in await api.all("/presses")}
+
+
+def read_token(ready: dict[str, Any]) -> str:
+    return Path(ready["api_token_file"]).read_text().strip()
