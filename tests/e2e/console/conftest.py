@@ -77,9 +77,12 @@ def real(world: FakeWorld) -> Iterator[ConsoleServer]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium: Chromium) -> Iterator[Browser]:
-    """One browser for all tests; each opens contexts of its own."""
+    """One browser for the tests of a file; each opens contexts of its own.
+
+    Not for the whole session: while it is open, this thread has a running event loop, and no asynchronous test can run.
+    """
     with sync_playwright() as playwright:
         options: dict[str, Any] = chromium.launch_options
         running = playwright.chromium.launch(**options)
