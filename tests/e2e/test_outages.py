@@ -29,7 +29,7 @@ async def test_server_restored_without_its_journal_never_deadlocks(tmp_path: Pat
 async def second_copies_are_refused(world: World) -> None:
     """A second server and a second agent beside the first: one sentence, and the first ones go on."""
     node = world.nodes[0]
-    with pytest.raises(ProcessFailed, match="another agent"):
+    with pytest.raises(ProcessFailed, match="Another agent uses"):
         await run("a second agent", [program("zone-agent"), "run", "--config", node.folder / "node.toml"])
     with pytest.raises(ProcessFailed, match=rf"Port {world.server.http_port} on 127.0.0.1 is taken by another program"):
         await run("a second server", [program("fleet"), "serve", "--data", world.server.folder])
