@@ -21,6 +21,7 @@ from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.topics import ALL_UP, QOS, Down, down
 from fleet_server.clock import Clock
 from fleet_server.errors import Transient
+from fleet_server.ingest.greedy import GreedySocket
 from fleet_server.ingest.metrics import IngestMetrics
 
 _log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class BrokerAddress:
             return None
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(self.ca_file))
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.sslsocket_class = GreedySocket
         if self.certificate_file is not None:
             context.load_cert_chain(str(self.certificate_file), None if self.key_file is None else str(self.key_file))
         return context
