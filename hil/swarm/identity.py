@@ -81,8 +81,7 @@ async def enrol(plan: Plan, where: Where, api: FleetApi, folder: Path, *, say: C
         DemoFailed: the server refused one.
         firmware_agent.errors.AgentError: EST failed.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    known = _load(plan, folder)
+    known = await asyncio.to_thread(_load, plan, folder)
     wanted = [(number, serial) for number, serial in enumerate(plan.serials) if number not in known]
     if wanted:
         say(f"enrolling {len(wanted)} nodes")
@@ -118,7 +117,8 @@ def _enrol_one(est: EstClient, number: int, serial: str, code: str, folder: Path
 
 
 def _load(plan: Plan, folder: Path) -> dict[int, Identity]:
-    """Return the identities that are there already, by the number of their node."""
+    """Make the folder, and return the identities that are there already, by the number of their node."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = {path.name.split(".")[0]: path for path in folder.glob("*.pem")}
     return {
         number: Identity(number, serial, NodeId(files[serial].name.split(".")[1]), files[serial])

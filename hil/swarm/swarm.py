@@ -151,10 +151,15 @@ class Swarm:
                 while waiting := [node for node in self.nodes if node.outbox.held]:
                     for start in range(0, len(waiting), _ASKING_AT_ONCE):
                         await asyncio.gather(*(node.ask(is_sure=is_sure) for node in waiting[start : start + _ASKING_AT_ONCE]))
-                    began_s = time.monotonic()
-                    while any(node.outbox.held for node in waiting) and time.monotonic() - began_s < _ASK_EVERY_S:
-                        await asyncio.sleep(0.1)
+                    await self._await_acks(waiting)
                     is_sure = True
+
+    async def _await_acks(self, waiting: list[SwarmNode]) -> None:
+        """Give the server time to acknowledge, and no more than it needs."""
+        until_s = time.monotonic() + _ASK_EVERY_S
+        for node in waiting:
+            while node.outbox.held and time.monotonic() < until_s:  # noqa: ASYNC110  # acknowledgements come by the client's callbacks
+                await asyncio.sleep(0.1)
 
     async def _stored(self, api: FleetApi) -> int:
         """Ask the server how many heartbeats of each node's stream it has stored."""
