@@ -2,6 +2,7 @@
 
 import typer
 
+from hil.bench.command import bench_command
 from hil.scenarios.command import list_scenarios, run_scenario
 from hil.swarm.command import swarm
 
@@ -21,6 +22,7 @@ def main() -> None:
 app.command("list")(list_scenarios)
 app.command("run")(run_scenario)
 app.command("swarm")(swarm)
+app.command("bench")(bench_command)
 
 if __name__ == "__main__":
     app()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hil.bench.processes import Used, used
-from hil.bench.servers import InfluxDb, Postgres
+from hil.bench.servers import InfluxDb, Postgres, has_influxdb
 from hil.demo.fleet import FleetApi
 from hil.processes import Process
 from hil.scenarios.programs import children_of
@@ -36,15 +36,9 @@ class Parts:
         )
 
     @classmethod
-    def best(cls) -> "Parts":
-        """Return Mosquitto, SQLite and InfluxDB, as far as they are installed."""
-        from hil.bench.servers import NotInstalled, _influxd
-
-        try:
-            _influxd()
-        except NotInstalled:
-            return cls(has_mosquitto(), False, False)
-        return cls(has_mosquitto(), False, True)
+    def best(cls, *, is_postgres: bool = False) -> "Parts":
+        """Return Mosquitto and InfluxDB, as far as they are installed."""
+        return cls(has_mosquitto(), is_postgres, has_influxdb())
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,7 +96,7 @@ class Postgres:
         make = [self._programs / "initdb", "-D", self._folder / "data", "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C"]
         await run("initdb", self._as_user(make), within_s=120)
         await self.process.start()
-        create = [self._programs / "createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", _USER, "fleet"]
+        create: list[str | Path] = [self._programs / "createdb", "-h", "127.0.0.1", "-p", str(self._port), "-U", _USER, "fleet"]
         async with asyncio.timeout(60):
             while True:
                 try:
@@ -115,6 +115,15 @@ class Postgres:
 
     def _as_user(self, argv: list[Any]) -> list[Any]:
         return argv if self._user is None else ["setpriv", f"--reuid={self._user}", "--regid=postgres", "--clear-groups", *argv]
+
+
+def has_influxdb() -> bool:
+    """Whether the program is installed."""
+    try:
+        _influxd()
+    except NotInstalled:
+        return False
+    return True
 
 
 def _influxd() -> Path:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from hil.bench.installation import Installation, Reading
 from hil.bench.latency import Prober
+from hil.bench.server_alone import bytes_per_device_and_day, stored_bytes
 from hil.demo.fleet import FleetApi
 from hil.processes import Process, ProcessFailed
 from hil.scenarios.programs import program
@@ -38,15 +39,17 @@ class Load:
     presses: int
 
 
-async def whole_path(installation: Installation, load: Load, folder: Path, *, say: Say) -> dict[str, Any]:
+async def whole_path(installation: Installation, load: Load, folder: Path, *, settle_s: float, say: Say) -> dict[str, Any]:
     """Measure one installation; the swarm runs as a process of its own."""
     prober_plan = Plan(1, 20, prefix="PRB")
     async with installation.where.api() as api:
         await register(load.plan, api)
         await register(prober_plan, api)
         identity = (await enrol(prober_plan, installation.where, api, folder / "prober", say=say))[0]
+        await asyncio.sleep(settle_s)
         idle = await _idle(installation, api, Prober(installation.where, identity, prober_plan, view="presses"), load)
         say(f"idle: {json.dumps(idle['press'])}")
+        before = stored_bytes(installation)
         swarm = await _start_swarm(installation, load, folder)
         try:
             await asyncio.sleep(load.warm_up_s)
@@ -59,6 +62,8 @@ async def whole_path(installation: Installation, load: Load, folder: Path, *, sa
         finally:
             await swarm.kill()
         account = _account(swarm, folder, status)
+        time_series = await _catch_up(installation, api, last)
+        made = account["heartbeats_made"] * account["devices"]
         return {
             "parts": str(installation.parts),
             "nodes": load.plan.nodes,
@@ -68,7 +73,8 @@ async def whole_path(installation: Installation, load: Load, folder: Path, *, sa
             "swarm": account,
             "idle": idle,
             "press_under_load": press.as_json(),
-            "time_series": await _catch_up(installation, api, last),
+            "time_series": time_series,
+            "bytes_per_device_and_day": bytes_per_device_and_day(before, stored_bytes(installation), made),
             "load_average": os.getloadavg()[0],
         }
 
