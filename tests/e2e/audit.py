@@ -20,8 +20,10 @@ from fleet_server.main import telemetry_store
 from fleet_server.settings import FILE_NAME, Settings, database_url, load_settings
 from fleet_server.storage import Database
 from fleet_server.telemetry.promise import Bucket
+from fleet_server.telemetry.writer import CURSOR
 from fleet_server.uptime import store as uptime_store
 from hil.demo.report import PARTS
+from hil.scenarios.waiting import until
 from hil.scenarios.world import World
 
 _FOREVER_MS = 4_102_444_800_000
@@ -41,7 +43,8 @@ async def audit_stores(world: World) -> None:
 
     In a thread: the lines to the real servers are carried by this event loop.
     """
-    await world.charted()
+    with closing(open_store(world)) as database:
+        await until(lambda: asyncio.to_thread(_is_charted, database), "the time series have all of the journal", within_s=120)
     await asyncio.to_thread(_audit_stores, world)
 
 
@@ -50,6 +53,11 @@ async def audit_ledger(world: World, in_two_hours: Mapping[str, str]) -> None:
     await world.check_ledger(in_two_hours)
     working_ms = await asyncio.to_thread(_audit_ledger, world)
     assert working_ms > 10_000
+
+
+def _is_charted(database: Database) -> bool:
+    with database.read() as connection:
+        return journal_store.cursor(connection, CURSOR) >= journal_store.newest_id(connection)
 
 
 def _audit_stores(world: World) -> None:

@@ -7,6 +7,8 @@ import asyncio
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from hil.scenarios.node import Node
 from hil.scenarios.waiting import until
 from hil.scenarios.world import World
@@ -14,6 +16,7 @@ from tests.e2e.audit import check_journal, open_store, read_journal
 from tests.e2e.conftest import FakeTime
 
 
+@pytest.mark.usefixtures("while_the_demo_runs")
 async def test_nodes_in_the_wrong_century_lose_nothing(tmp_path: Path, faketime: FakeTime) -> None:
     past, past_stamp = faketime("+0")
     future, future_stamp = faketime("+0")

@@ -6,6 +6,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from hil.scenarios.programs import free_port, program
 from hil.scenarios.world import World
 from tests.integration.agent.certificates import Ca
@@ -61,6 +63,7 @@ class Technician:
         return (self.folder(name) / "identity" / "cert.pem").read_bytes()
 
 
+@pytest.mark.usefixtures("while_the_demo_runs")
 async def test_each_way_to_fail_is_one_sentence(tmp_path: Path) -> None:
     async with World(tmp_path, nodes=5, say=print, must_enrol=False) as world:
         technician = Technician(world)

@@ -2,108 +2,26 @@
 
 import asyncio
 import json
-import os
-import secrets
 import signal
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-
-import psutil
-import pytest
 
 from hil.demo import layout
 from hil.demo.fleet import FleetApi
 from hil.demo.report import PARTS
-from hil.scenarios.programs import free_port, program
+from hil.scenarios.programs import program
 from hil.scenarios.waiting import until
-
-MARK = "SSZ_TEST_DEMO"
-"""In the environment of a demo and all it starts, so that what it left behind is found."""
-READY_S = 120.0
+from tests.e2e.demo import Demo, demo
 
 
-class Demo:
-    """One run of `fleet demo` as a process."""
-
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        self.ready_file = folder.parent / f"ready-{secrets.token_hex(4)}.json"
-        self.mark = secrets.token_hex(8)
-        self._argv = [str(program("fleet")), "demo", "--data", str(folder), "--ready-file", str(self.ready_file), *arguments]
-        self._child: asyncio.subprocess.Process | None = None
-
-    async def start(self) -> None:
-        pipe = asyncio.subprocess.PIPE
-        env = {**os.environ, MARK: self.mark}
-        self._child = await asyncio.create_subprocess_exec(*self._argv, stdout=pipe, stderr=pipe, env=env)
-
-    async def end(self) -> tuple[int, str, str]:
-        """Wait until it ends; return status and what it said."""
-        assert self._child is not None
-        async with asyncio.timeout(200):
-            out, error = await self._child.communicate()
-        assert "Traceback" not in error.decode(), error.decode()
-        return self._child.returncode or 0, out.decode(), error.decode()
-
-    async def ready(self) -> dict[str, Any]:
-        """Wait until it is ready; return its ready file."""
-        child = self._child
-        assert child is not None
-        await until(lambda: self.ready_file.exists() or child.returncode is not None, "the demo is ready", within_s=READY_S)
-        assert child.returncode is None, await self.end()
-        found: dict[str, Any] = json.loads(self.ready_file.read_text())
-        return found
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._child is not None
-        self._child.send_signal(number)
-
-    def family(self) -> list[psutil.Process]:
-        """All processes of this run that are alive."""
-        return [process for process in psutil.process_iter() if is_of(process, self.mark)]
-
-
-def is_of(process: psutil.Process, mark: str) -> bool:
-    with suppress(psutil.Error):
-        return process.status() != psutil.STATUS_ZOMBIE and process.environ().get(MARK) == mark
-    return False
-
-
-@asynccontextmanager
-async def demo(folder: Path, *arguments: str) -> AsyncIterator[Demo]:
-    """Start a demo; whatever is left of it at the end is killed."""
-    run = Demo(folder, *arguments)
-    await run.start()
-    try:
-        yield run
-    finally:
-        for process in run.family():
-            with suppress(psutil.Error):
-                process.kill()
-        if run._child is not None:
-            await run._child.communicate()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One data folder for all runs: each goes on where the one before stopped."""
-    return tmp_path_factory.mktemp("demo") / "data"
-
-
-async def test_report_of_a_whole_run(folder: Path) -> None:
-    out = folder.parent / "out.json"
-    async with demo(folder, "--http-port", str(free_port()), "--exit-after", "90", "--json", str(out)) as run:
-        ready = await run.ready()
-        assert_ready(ready, folder)
-        await second_copy_is_refused(folder)
-        await taken_port_is_refused(folder, ready)
-        await folder_that_cannot_be_written_is_refused(folder)
-        status, said, error = await run.end()
-        assert status == 0, (said, error)
-        assert run.family() == []
-    assert_report(json.loads(out.read_text()))
+async def test_report_of_a_whole_run(whole_run: Demo) -> None:
+    ready = await whole_run.ready()
+    assert_ready(ready, whole_run.folder)
+    status, said, error = await whole_run.end()
+    assert status == 0, (said, error)
+    assert whole_run.family() == []
+    assert_report(json.loads(whole_run.report_file.read_text()))
 
 
 def assert_ready(ready: dict[str, Any], folder: Path) -> None:
@@ -199,21 +117,25 @@ async def folder_that_cannot_be_written_is_refused(folder: Path) -> None:
     assert "cannot be written" in await refusal("--data", "/proc/no-such-folder")
 
 
-async def test_killed_demo_leaves_nothing_behind_and_ctrl_c_ends_it_in_order(folder: Path) -> None:
-    """Both with the folder of the run before: identities and history go on."""
+async def test_killed_demo_leaves_nothing_behind_and_ctrl_c_ends_it_in_order(whole_run: Demo) -> None:
+    """Both with the folder of the whole run: identities and history go on."""
+    await whole_run.end()
+    folder = whole_run.folder
     before = remembered(folder)
-    async with demo(folder) as run:
+    with demo(folder) as run:
         ready = await run.ready()
         kept = await history(ready)
+        assert len(kept) >= 4
         assert len(run.family()) >= 4
+        await second_copy_is_refused(folder)
+        await taken_port_is_refused(folder, ready)
+        await folder_that_cannot_be_written_is_refused(folder)
         run.send(signal.SIGKILL)
         await until(lambda: run.family() == [], "all that the killed demo had started is gone", within_s=5)
-    assert remembered(folder) == before
-    async with demo(folder) as run:
+    with demo(folder) as run:
         ready = await run.ready()
         assert remembered(folder) == before
         assert kept <= await history(ready)
-        assert len(kept) >= 4
         began_s = time.monotonic()
         run.send(signal.SIGINT)
         status, _, _ = await run.end()
