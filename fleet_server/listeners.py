@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ class PortTaken(Rejected):
 
 
 def bind(host: str, port: int, *, setting: str) -> socket.socket:
-    """Listen on an address; `setting` names the section of the settings file it came from.
+    """Listen on an address; `setting` names the section of the settings file it came from, which the message tells people to change.
 
     Raises:
         PortTaken: another program has it.
@@ -38,6 +39,9 @@ def bind(host: str, port: int, *, setting: str) -> socket.socket:
         listener.close()
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(f"Port {port} on {host} is taken by another program: stop it, or change [{setting}] port.") from error
+        if error.errno == errno.EACCES:
+            rights = "rights that this user does not have (CAP_NET_BIND_SERVICE)"
+            raise Rejected(f"Port {port} needs {rights}: grant them, or change [{setting}] port.") from error
         raise Rejected(f"Cannot listen on {host}:{port} ({error.strerror}): change [{setting}] host or port.") from error
     listener.setblocking(False)
     return listener
@@ -58,6 +62,11 @@ def certificate_context(chain: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def _is_worth_saying(record: logging.LogRecord) -> bool:
+    """A request that is cut off because the server stops, such as a program's feed, is no error."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
+
+
 class Listener(uvicorn.Server):
     """One application on one socket. Leaves signals to the process, which stops all listeners together."""
 
@@ -67,6 +76,7 @@ class Listener(uvicorn.Server):
             app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S, server_header=False, ws="none"
         )
         config.load()
+        logging.getLogger("uvicorn.error").addFilter(_is_worth_saying)
         config.ssl = tls
         super().__init__(config)
         self._bound = bound

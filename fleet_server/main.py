@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -24,6 +25,7 @@ from fleet_server.console import routes as console_routes
 from fleet_server.console.services import ConsoleServices, DemoControl
 from fleet_server.console.sources import console_services
 from fleet_server.enrolment import routes as enrolment_routes
+from fleet_server.enrolment.metrics import EnrolmentMetrics
 from fleet_server.enrolment.service import EnrolmentService
 from fleet_server.errors import Transient
 from fleet_server.ingest import routes as ingest_routes
@@ -119,6 +121,8 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         is_listening=lambda: not ingest.why_not_ready(),
     )
     uptime = Uptime(database, journal, registry.directory, clock)
+    enrolment = enrolment_service(settings, base, database, registry, pki=pki, clock=clock)
+    EnrolmentMetrics(lambda: enrolment.refusals, metrics)
     telemetry = Telemetry(
         database=database,
         journal=journal,
@@ -140,7 +144,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         feed=ChangeFeed(database),
         access=Access(database, clock),
         registry=registry,
-        enrolment=enrolment_service(settings, base, database, registry, pki=pki, clock=clock),
+        enrolment=enrolment,
         journal=journal,
         bad_messages=bad_messages,
         ingest=ingest,
@@ -168,8 +172,10 @@ def enrolment_service(
     return EnrolmentService(database, registry, signer, clock=clock, claim_key=read_secret(base / settings.pki.claim_key_file))
 
 
-def web_app(rooms: Rooms, *, demo_control: str | None = None) -> FastAPI:
+def web_app(rooms: Rooms, *, checks: Mapping[str, health.Check] = MappingProxyType({}), demo_control: str | None = None) -> FastAPI:
     """Return console, API and health as one application; `demo_control` adds the panel that breaks things in a demo.
+
+    `checks` are those of `/readyz` that rooms know nothing of.
 
     `app.state.end_feeds()` ends the pages' live feeds; call it, in the event loop, before the listener stops.
     """
@@ -177,7 +183,7 @@ def web_app(rooms: Rooms, *, demo_control: str | None = None) -> FastAPI:
     problems.install(app)
     guard = Guard(rooms.access, public_url=rooms.settings.console_url)
     app.include_router(_api(rooms, guard), prefix="/api/v1")
-    app.include_router(health.router(_checks(rooms), rooms.metrics))
+    app.include_router(health.router({**_checks(rooms), **checks}, rooms.metrics))
     app.state.end_feeds = console_routes.install(app, _console(rooms, guard, demo_control))
     return app
 

@@ -23,7 +23,7 @@ def serve(
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    for name in ("aiomqtt", "mqtt", "urllib3", "httpx", "httpcore"):
+    for name in ("aiomqtt", "mqtt", "urllib3", "httpx", "httpcore", "alembic", "acme"):
         logging.getLogger(name).setLevel(logging.WARNING)
     with said_plainly():
         settings = settings_at(data)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool, QueuePool
 
-from fleet_server.errors import Transient
+from fleet_server.errors import Transient, Untrusted
 
 metadata: Final = MetaData(
     naming_convention={
@@ -34,6 +34,9 @@ RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 _FULL: Final = "the database has no room left: free disk space, then it goes on by itself"
 _AWAY: Final = "the database does not answer: check that it runs and can be reached"
 
+_DAMAGED: Final = "the database's file is damaged, or is no database: stop the server and restore it from a backup"
+_BAD_FILE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -44,6 +47,10 @@ class StorageUnavailable(Transient):
 
 class StorageFull(Transient):
     """The database has no room; nothing was changed."""
+
+
+class StorageDamaged(Untrusted):
+    """What the database holds cannot be believed any more."""
 
 
 class Database:
@@ -162,6 +169,8 @@ def _translated() -> Iterator[None]:
             raise StorageFull(_FULL) from error
         if _is_defect(cause):
             raise
+        if getattr(cause, "sqlite_errorcode", None) in _BAD_FILE:
+            raise StorageDamaged(_DAMAGED) from error
         if isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated or _is_read_only(cause):
             raise StorageUnavailable(_AWAY) from error
         raise

@@ -187,9 +187,16 @@ def test_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:
     database.close()
 
 
-def test_file_that_is_no_database_is_an_outage_not_a_crash(tmp_path: Path) -> None:
+def test_file_that_cannot_be_opened_is_an_outage_not_a_crash(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'missing' / 'fleet.db'}")
     with pytest.raises(StorageUnavailable), database.read():
+        pass
+
+
+def test_file_that_is_no_database_is_not_believed(tmp_path: Path) -> None:
+    (tmp_path / "fleet.db").write_text("this is no database" * 100)
+    database = Database(f"sqlite:///{tmp_path / 'fleet.db'}")
+    with pytest.raises(StorageDamaged, match="backup"), database.read():
         pass
 
 
