@@ -32,7 +32,7 @@ class Demo:
         self._ready_file = folder.parent / f"{mark}-ready.json"
         self._out, self._error = folder.parent / f"{mark}.out", folder.parent / f"{mark}.err"
         self._mark = mark
-        argv = [program("fleet"), "demo", "--data", folder, "--ready-file", self._ready_file, *arguments]
+        argv: list[str | Path] = [program("fleet"), "demo", "--data", folder, "--ready-file", self._ready_file, *arguments]
         if "--exit-after" in arguments:
             argv += ["--json", self.report_file]
         with self._out.open("wb") as out, self._error.open("wb") as error:

@@ -88,7 +88,7 @@ class Serving:
     def __init__(self, command: Command, *arguments: object) -> None:
         self.ready_file = command.folder / "ready.json"
         self.ready_file.unlink(missing_ok=True)
-        argv = [BIN / "fleet", "serve", "--data", command.data, "--ready-file", self.ready_file, *map(str, arguments)]
+        argv: list[str | Path] = [BIN / "fleet", "serve", "--data", command.data, "--ready-file", self.ready_file, *map(str, arguments)]
         self.process = ServerProcess("fleet", argv, log=command.folder / "serve.log")
         self.process.start(is_ready=self.ready_file.exists)
 

@@ -157,7 +157,7 @@ def _python(command: Command, program: str, *arguments: str) -> "subprocess.Comp
 
 
 def _children(pid: int, words: str) -> list[int]:
-    import psutil
+    import psutil  # type: ignore[import-untyped]  # it ships no types
 
     return [child.pid for child in psutil.Process(pid).children(recursive=True) if words in " ".join(child.cmdline())]
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from fleet_server.errors import Transient
 from fleet_server.storage import Database, StorageFull, StorageUnavailable, changes
 from fleet_server.storage.changes import ChangeFeed
+from fleet_server.storage.database import StorageDamaged
 from tests.servers.postgres import Cluster, find_postgres
 
 metadata = MetaData()
