@@ -44,6 +44,7 @@ class Deriver:
         self.directory = directory
         self._offset_of = offset_of
         self._prefixes: dict[tuple[str, str], bytes] = {}
+        self._heartbeats: dict[str, bytes] = {}
 
     def derive(self, rows: Iterable[Row]) -> Derived:
         """Return the lines of these rows, in their order."""
@@ -63,15 +64,19 @@ class Deriver:
         if shift is None:
             derived.undated += 1
             return
+        hot = derived.lines.setdefault(Bucket.HOT, [])
         for evidence in heartbeat.evidence:
-            self._evidence(row, evidence, evidence.observed_at_ms + shift, derived)
+            self._evidence(row, evidence, evidence.observed_at_ms + shift, derived, hot)
         node = self.directory.nodes.get(row.node)
         tags = {"node": row.node, "station": station_of(node.unit_path) if node is not None else "-"}
         prefix = self._prefix("node_health", row.node, tags)
         derived.add(Bucket.HOT, health_line(prefix, heartbeat.health, at_ms=max(0, heartbeat.clock.wall_ms + shift)))
 
-    def _evidence(self, row: Row, evidence: Evidence, at_ms: int, derived: Derived) -> None:
-        at_ms = max(0, min(at_ms, row.received_at_ms))  # nothing was observed after it was received
+    def _evidence(self, row: Row, evidence: Evidence, at_ms: int, derived: Derived, hot: list[bytes]) -> None:
+        """The hot path: once for each device of each heartbeat."""
+        if at_ms > row.received_at_ms:
+            at_ms = row.received_at_ms  # nothing was observed after it was received
+        at_ms = max(0, at_ms)
         position = self.directory.position_at(row.node, evidence.channel, at_ms)
         if position is None:
             derived.homeless += 1
@@ -79,9 +84,10 @@ class Deriver:
         is_late = row.lane is Lane.REPLAY or row.received_at_ms >= at_ms + evidence.ttl_ms
         if is_late:
             derived.late_hours.update((position.id, hour) for hour in _hours(at_ms, at_ms + evidence.ttl_ms))
-        prefix = self._position_prefix("heartbeat", position)
-        written = heartbeat_line(prefix, position.kind, evidence, seq=row.seq or 0, is_late=is_late, at_ms=at_ms)
-        derived.add(Bucket.HOT, written)
+        prefix = self._heartbeats.get(position.id)
+        if prefix is None:
+            prefix = self._heartbeats[position.id] = series("heartbeat", position_tags(position))
+        hot.append(heartbeat_line(prefix, position.kind, evidence, seq=row.seq or 0, is_late=is_late, at_ms=at_ms))
 
     def _event(self, row: Row, event: Event, derived: Derived) -> None:
         shift = self._shift(row, event.clock)
@@ -106,12 +112,6 @@ class Deriver:
         reading = read_clock(clock, row.received_at_ms)
         offset_ms = None if reading.is_believed else self._offset_of(row.node, clock.boot)
         return shift_ms(reading, received_at_ms=row.received_at_ms, is_replay=row.lane is Lane.REPLAY, offset_ms=offset_ms)
-
-    def _position_prefix(self, measurement: str, position: PositionRef) -> bytes:
-        found = self._prefixes.get((measurement, position.id))
-        if found is None:
-            found = self._prefixes[measurement, position.id] = series(measurement, position_tags(position))
-        return found
 
     def _prefix(self, measurement: str, key: str, tags: dict[str, str]) -> bytes:
         found = self._prefixes.get((measurement, key))

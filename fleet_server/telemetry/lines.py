@@ -47,8 +47,8 @@ def flag(value: bool) -> str:  # a value, not an option
 def heartbeat_line(prefix: bytes, kind: Kind, evidence: Evidence, *, seq: int, is_late: bool, at_ms: int) -> bytes:
     """Return one piece of evidence; numbers that the contract does not name for the kind are left out."""
     allowed = _METRICS[kind]
-    numbers = "".join(f"{name}={value!r}," for name, value in evidence.metrics.items() if name in allowed)
-    return prefix + f"{numbers}seq={seq}i,late={flag(is_late)} {at_ms}".encode()
+    numbers = "".join([f"{name}={value!r}," for name, value in evidence.metrics.items() if name in allowed])
+    return prefix + f"{numbers}seq={seq}i,late={'true' if is_late else 'false'} {at_ms}".encode()
 
 
 def health_line(prefix: bytes, health: Health, *, at_ms: int) -> bytes:
