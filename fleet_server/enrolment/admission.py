@@ -206,8 +206,12 @@ class Admission:
     def _pin(self, connection: Connection, node: NodeRef, enrolment: Enrolment, applicant: est.Applicant) -> None:
         """Tie the code to the first key that asks with it, so that no other key can use it."""
         now_ms = self._clock.now_ms()
-        if store.key_owner(connection, applicant.fingerprint) is None:
-            store.note_key(connection, applicant.fingerprint, KeyOwner(node.id, enrolment.generation), at_ms=now_ms)
+        us = KeyOwner(node.id, enrolment.generation)
+        owner = store.key_owner(connection, applicant.fingerprint)
+        if owner is None:
+            store.note_key(connection, applicant.fingerprint, us, at_ms=now_ms)
+        elif owner != us:  # noted by another node since we judged
+            raise Conflict("This key was used by another node meanwhile.")
         pinned = replace(enrolment, fingerprint=applicant.fingerprint)
         if enrolment.state is State.MANUFACTURED:
             data = {"key": applicant.fingerprint}
