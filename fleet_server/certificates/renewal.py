@@ -5,7 +5,8 @@ import logging
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, TypeVar
@@ -72,13 +73,18 @@ async def keep_renewed(order: AcmeOrder, file: Path, clock: Clock) -> None:
             await asyncio.sleep(min(max(life_s / 360, 1.0), _LONGEST_WAIT_S))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Served:
-    """The files that a listener's TLS context was made of."""
+    """The files that a listener's TLS context was made of just now."""
 
     chain: Path
     key: Path
     context: ssl.SSLContext
+    seen: tuple[int, ...] = field(init=False)
+    """Stamp of the files that were taken up last."""
+
+    def __post_init__(self) -> None:
+        self.seen = self.stamp()
 
     def stamp(self) -> tuple[int, ...]:
         """Return something that changes when the files do."""
@@ -103,19 +109,18 @@ class Served:
 
 async def keep_reloaded(served: Sequence[Served], *, every_s: float = _LOOK_FOR_FILES_EVERY_S) -> None:
     """Take up certificates when their files change, whoever changed them; until cancelled."""
-    seen = [one.stamp() for one in served]
     while True:
         await asyncio.sleep(every_s)
-        for number, one in enumerate(served):
+        for one in served:
             stamp = one.stamp()
-            if not stamp or stamp == seen[number]:
+            if not stamp or stamp == one.seen:
                 continue
             try:
                 one.reload()
             except Rejected as error:
                 _log.warning("%s The old one stays in use.", error)  # perhaps half of two files: they are looked at again
                 continue
-            seen[number] = stamp
+            one.seen = stamp
             _log.info("The certificate %s was taken up", one.chain)
 
 
@@ -141,11 +146,11 @@ async def _in_daemon_thread(work: Callable[[], R]) -> R:
 
     def run() -> None:
         try:
-            result = work()
+            result, failure = work(), None
         except BaseException as error:  # noqa: BLE001  # raised again where it is awaited
-            loop.call_soon_threadsafe(settle, None, error)
-        else:
-            loop.call_soon_threadsafe(settle, result, None)
+            result, failure = None, error
+        with suppress(RuntimeError):  # the loop has ended meanwhile: nobody waits any more
+            loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=run, name="acme-order", daemon=True).start()
     return await done

@@ -37,18 +37,37 @@ def account_create(
 
 
 @account_app.command("disable")
-def account_disable(user: str, data: Data = HERE) -> None:
-    """Close an account at once: its sessions and tokens are dead."""
+def account_disable(user: str, data: Data = HERE, as_json: Json = False) -> None:
+    """Close an account at once: its sessions and tokens are dead.
+
+    Example: fleet account disable somsri
+    """
     from fleet_server.access.model import Principal
 
     with said_plainly(), opened(data) as (_settings, database):
         access_of(database).disable(user, by=Principal.LOCAL)
-    typer.echo(f"{user} is disabled")
+    answer({"user": user, "is_disabled": True}, as_json, f"{user} is disabled")
+
+
+@account_app.command("enable")
+def account_enable(user: str, data: Data = HERE, as_json: Json = False) -> None:
+    """Open a closed account again, with the password it had.
+
+    Example: fleet account enable somsri
+    """
+    from fleet_server.access.model import Principal
+
+    with said_plainly(), opened(data) as (_settings, database):
+        access_of(database).enable(user, by=Principal.LOCAL)
+    answer({"user": user, "is_disabled": False}, as_json, f"{user} is open again")
 
 
 @account_app.command("reset")
 def account_reset(user: str, data: Data = HERE, as_json: Json = False) -> None:
-    """Take an account's password away; prints a one-time link that sets a new one."""
+    """Take an account's password away; prints a one-time link that sets a new one.
+
+    Example: fleet account reset somsri
+    """
     from fleet_server.access.model import Principal
 
     with said_plainly(), opened(data) as (settings, database):
@@ -69,13 +88,15 @@ def token_create(
 
     Example: fleet token create grafana --role auditor --out secrets/token
     """
-    from fleet_server.access.model import Principal, Role, Scope
+    from fleet_server.access.model import Principal, Role, Scope, is_unit_path
     from fleet_server.errors import Rejected
     from provisioning.files import SECRET, write_file
 
     with said_plainly(), opened(data) as (_settings, database):
         if role not in list(Role):
             raise Rejected(f"There is no role {role!r}: choose from {', '.join(Role)}.")
+        if not is_unit_path(unit):
+            raise Rejected(f"{unit[:200]!r} is not the path of a unit, such as /bpp/n1/.")
         secret = access_of(database).create_token(name, Role(role), Scope(unit), by=Principal.LOCAL)
         if out is not None:
             write_file(out, secret.encode(), SECRET)

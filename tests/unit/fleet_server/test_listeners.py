@@ -1,0 +1,86 @@
+"""Ports that cannot be taken, certificates that cannot be used, and what a listener leaves out of the log."""
+
+import asyncio
+import errno
+import logging
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fleet_server.errors import Rejected
+from fleet_server.listeners import Listener, PortTaken, bind, certificate_context
+from provisioning import ca
+
+
+async def app(scope: object, receive: object, send: object) -> None:
+    """Answers 200 to everything. The ASGI types are not worth their length here."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})  # type: ignore[operator]  # see above
+    await send({"type": "http.response.body", "body": b"ok"})  # type: ignore[operator]  # see above
+
+
+def test_taken_port_names_the_setting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken, match=r"\[est\] port"):
+        bind("127.0.0.1", other.getsockname()[1], setting="est")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "no-such-host.invalid"])
+def test_address_of_another_machine(host: str) -> None:
+    with pytest.raises(Rejected, match=r"\[http\] host"):
+        bind(host, 0, setting="http")
+
+
+def test_port_that_needs_rights(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    with pytest.raises(Rejected, match=r"CAP_NET_BIND_SERVICE.*\[http\] port"):
+        bind("127.0.0.1", 81, setting="http")
+
+
+def test_certificate_that_cannot_be_used(tmp_path: Path) -> None:
+    pki = ca.create_pki(tmp_path / "pki", "Test", local_root=True)
+    for name in ("a", "b"):
+        made = ca.issue_server_certificate(pki, ["127.0.0.1"])
+        (tmp_path / f"{name}.pem").write_bytes(made.chain_pem)
+        (tmp_path / f"{name}.key").write_bytes(made.key_pem)
+    assert certificate_context(tmp_path / "a.pem", tmp_path / "a.key").minimum_version >= 0x0303
+    for chain, key in (("a.pem", "b.key"), ("a.pem", "none"), ("none", "a.key"), ("a.key", "a.key")):
+        with pytest.raises(Rejected, match="cannot be used"):
+            certificate_context(tmp_path / chain, tmp_path / key)
+
+
+async def test_serves_until_it_is_told_to_stop() -> None:
+    bound = bind("127.0.0.1", 0, setting="http")
+    listener = Listener(app, bound)
+    running = asyncio.ensure_future(listener.run_until_stopped())
+    await asyncio.wait_for(listener.answers.wait(), 30)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://127.0.0.1:{bound.getsockname()[1]}/")).text == "ok"
+    listener.should_exit = True
+    await asyncio.wait_for(running, 30)
+    assert bound.fileno() == -1
+
+
+def test_cut_off_requests_are_not_errors() -> None:
+    bound = bind("127.0.0.1", 0, setting="http")
+    Listener(app, bound)
+    bound.close()
+    log = logging.getLogger("uvicorn.error")
+    kept = _Kept()
+    log.addHandler(kept)
+    for error in (asyncio.CancelledError(), ValueError("a defect")):
+        log.error("Exception in ASGI application", exc_info=error)
+    log.removeHandler(kept)
+    assert [type(record.exc_info[1]) for record in kept.records if record.exc_info] == [ValueError]
+
+
+class _Kept(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
