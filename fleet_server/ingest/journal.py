@@ -53,6 +53,9 @@ class Journal:
         self._boots: set[tuple[NodeId, BootId]] = set()
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._newest = 0
+        """At least this id is in the journal."""
+        self._looked_s = -_POLL_S
 
     def append(self, entries: Sequence[Entry], *, held: Mapping[StreamKey, int] = MappingProxyType({})) -> Appended:
         """Store a batch in one transaction: all of it or nothing. Duplicates are harmless.
@@ -68,10 +71,11 @@ class Journal:
             appended = _append(connection, entries, held)
             offsets = self._new_offsets(entries)
             store.add_boots(connection, offsets)
+            newest = store.newest_id(connection)
         if len(self._boots) > _MAX_BOOTS:
             self._boots.clear()
         self._boots.update(offsets)
-        self._wake()
+        self._wake(newest)
         return appended
 
     def after(self, number: int, *, limit: int, topics: Iterable[Up] | None = None) -> list[Row]:
@@ -120,20 +124,23 @@ class Journal:
         with self._lock:
             self._waiters.add(waiter)
         try:
-            while True:
-                newest = await self._database.run(self.newest_id)
-                if newest > number:
-                    return newest
+            while self._newest <= number:
+                if waiter[0].time() - self._looked_s >= _POLL_S:  # nobody tells us of what another process writes
+                    self._looked_s = waiter[0].time()
+                    self._newest = max(self._newest, await self._database.run(self.newest_id))
+                    continue
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL_S):
                         await waiter[1].wait()
                 waiter[1].clear()
+            return self._newest
         finally:
             with self._lock:
                 self._waiters.discard(waiter)
 
-    def _wake(self) -> None:
+    def _wake(self, newest: int) -> None:
         with self._lock:
+            self._newest = max(self._newest, newest)
             for loop, event in self._waiters:
                 with suppress(RuntimeError):  # that loop was closed meanwhile: nobody waits there
                     loop.call_soon_threadsafe(event.set)

@@ -80,29 +80,27 @@ def present(
     """Join what is stored with the directory of now; while blind, nothing is known."""
     channel = directory.channel_of(ref.id, now_ms)
     node = None if channel is None else directory.nodes.get(channel[0])
-    cause = Cause.NOT_INSTALLED if channel is None else Cause.NEVER_SEEN
-    functions = tuple(FunctionState(function, State.UNKNOWN, cause.value, None, None) for function in ref.functions)
+    unseen = (Cause.NOT_INSTALLED if channel is None else Cause.NEVER_SEEN).value
+    if stored is not None and tuple([f.function for f in stored.functions]) == ref.functions:
+        functions = stored.functions
+    else:
+        functions = tuple([FunctionState(function, State.UNKNOWN, unseen, None, None) for function in ref.functions])
     status = PositionStatus(
         position_id=ref.id,
         code=ref.code,
         kind=ref.kind,
         unit_path=ref.unit_path,
         zone_code=ref.zone_code,
-        state=State.UNKNOWN,
-        cause=cause.value,
-        since_ms=None,
-        observed_at_ms=None,
+        state=State.UNKNOWN if stored is None else stored.state,
+        cause=unseen if stored is None else stored.cause,
+        since_ms=None if stored is None else stored.since_ms,
+        observed_at_ms=None if stored is None else stored.observed_at_ms,
         functions=functions,
         node=None if channel is None else channel[0],
         channel=None if channel is None else channel[1],
         is_simulated=node is not None and node.is_simulated,
         is_commissioned=ref.commissioned_at_ms is not None and ref.commissioned_at_ms <= now_ms,
     )
-    if stored is not None:
-        kept = stored.functions if tuple(f.function for f in stored.functions) == ref.functions else functions
-        status = replace(
-            status, state=stored.state, cause=stored.cause, since_ms=stored.since_ms, observed_at_ms=stored.observed_at_ms, functions=kept
-        )
     return status if blind_since_ms is None else _blinded(status, blind_since_ms)
 
 

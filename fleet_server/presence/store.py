@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, String, Table, Text, bindparam, delete, select, update
@@ -175,14 +176,18 @@ def _position(row: Any) -> PositionStatus:
         cause=row.cause,
         since_ms=row.since_ms,
         observed_at_ms=row.observed_at_ms,
-        functions=tuple(
-            FunctionState(Function(name), State(state), cause, since, seen) for name, state, cause, since, seen in json.loads(row.functions)
-        ),
+        functions=_functions(row.functions),
         node=None if row.node_id is None else NodeId(row.node_id),
         channel=None if row.channel is None else Channel(row.channel),
         is_simulated=bool(row.is_simulated),
         is_commissioned=False,  # the directory knows
     )
+
+
+@lru_cache(maxsize=65_536)
+def _functions(text: str) -> tuple[FunctionState, ...]:
+    """Read the functions of a position, which stay the same while nothing changes and are read over and over."""
+    return tuple(FunctionState(Function(name), State(state), cause, since, seen) for name, state, cause, since, seen in json.loads(text))
 
 
 def _node(row: Any) -> NodeStatus:
