@@ -50,6 +50,7 @@ dev:
 servers:
 	@.ci/system
 	@$(BIN)/python -m tests.servers.influxdb || true
+	@$(BIN)/python -m tests.servers.pebble_server || true
 
 .PHONY: clean
 clean: ## remove what can be made again (.venv, caches); data in var/ stays
