@@ -174,9 +174,25 @@ class Receiver:
     def _heartbeat(self, node: NodeId, payload: bytes, lane: Lane) -> Entry:
         heartbeat = decode(Heartbeat, payload)
         self._metrics.evidence.inc(len(heartbeat.evidence))
-        entry = self._entry(node, Up.HEARTBEAT, payload, lane, heartbeat.clock)
+        clock, now_ms = heartbeat.clock, self._clock.now_ms()
+        at_ms = dated(clock, now_ms)
+        entry = Entry(
+            now_ms,
+            node,
+            lane,
+            Up.HEARTBEAT,
+            payload,
+            heartbeat.stream,
+            heartbeat.seq,
+            heartbeat.floor,
+            at_ms,
+            clock.mono_ms,
+            clock.boot,
+        )
+        if at_ms is None and is_from_the_future(clock, now_ms):
+            self._complain(Reason.FROM_THE_FUTURE, node, Up.HEARTBEAT, payload, f"{clock.wall_ms - now_ms} ms ahead")
         self._check_channels(node, {evidence.channel for evidence in heartbeat.evidence}, entry)
-        return entry._replace(stream=heartbeat.stream, seq=heartbeat.seq, floor=heartbeat.floor)
+        return entry
 
     def _replayed(self, node: NodeId, payload: bytes) -> Received | None:
         try:

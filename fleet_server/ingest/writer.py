@@ -130,8 +130,9 @@ class Writer:
         taken = 0
         while self._queue and len(self._batch) < self._limits.batch_messages and taken < self._limits.batch_bytes:
             received = self._queue.popleft()
-            taken += _size(received)
-            self._bytes -= _size(received)
+            size = _size(received)
+            taken += size
+            self._bytes -= size
             self._urgent -= bool(received.events)
             self._batch.append(received)
         if not self._queue:
@@ -211,4 +212,5 @@ class Writer:
 
 
 def _size(received: Received) -> int:
-    return sum(len(entry.payload) for entry in received.entries)
+    entries = received.entries
+    return len(entries[0].payload) if len(entries) == 1 else sum(len(entry.payload) for entry in entries)

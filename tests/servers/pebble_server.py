@@ -67,8 +67,13 @@ def build() -> Path:
 class Pebble:
     """One ACME server that asks for challenges at `challenge_port` of 127.0.0.1."""
 
-    def __init__(self, folder: Path, certificate: Path, key: Path, *, challenge_port: int, life_s: int = 7_776_000) -> None:
-        """`certificate` and `key` are of its own https; `life_s` is how long the certificates it issues are good."""
+    def __init__(
+        self, folder: Path, certificate: Path, key: Path, *, challenge_port: int, life_s: int = 7_776_000, refused_percent: int = 0
+    ) -> None:
+        """`certificate` and `key` are of its own https; `life_s` is how long the certificates it issues are good.
+
+        `refused_percent` of all requests are refused for their nonce, at random.
+        """
         self.port: Final = free_port()
         self.url: Final = f"https://127.0.0.1:{self.port}/dir"
         config = {
@@ -86,8 +91,8 @@ class Pebble:
         }
         file = folder / "pebble.json"
         file.write_text(json.dumps(config))
-        # No random waits, and no nonces refused at random: both are what Pebble does to keep clients honest; one test asks for them.
-        env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0"}
+        # No random waits, and nonces refused at random only where a test asks for it: both are what Pebble does to keep clients honest.
+        env = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_AUTHZREUSE": "0", "PEBBLE_WFE_NONCEREJECT": str(refused_percent)}
         self._process = ServerProcess("pebble", [find_program(), "-config", file], log=folder / "pebble.log", env=env)
 
     @property

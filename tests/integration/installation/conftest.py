@@ -126,7 +126,8 @@ def pebble_program(pytestconfig: pytest.Config) -> Path:
 class Authority:
     """A real ACME server, and where it asks."""
 
-    def __init__(self, folder: Path, *, life_s: int = 7_776_000) -> None:
+    def __init__(self, folder: Path, **options: int) -> None:
+        """`options` are those of `Pebble`."""
         self.folder = folder
         pki = ca.create_pki(folder / "acme-pki", "Pebble", local_root=True)
         server = ca.issue_server_certificate(pki, ["127.0.0.1"])
@@ -134,7 +135,7 @@ class Authority:
         (folder / "acme.key.pem").write_bytes(server.key_pem)
         self.ca_file = folder / "acme-pki" / "root.pem"
         self.challenge_port = free_port()
-        self.pebble = Pebble(folder, folder / "acme.pem", folder / "acme.key.pem", challenge_port=self.challenge_port, life_s=life_s)
+        self.pebble = Pebble(folder, folder / "acme.pem", folder / "acme.key.pem", challenge_port=self.challenge_port, **options)
         self.pebble.start()
 
     @property
@@ -151,7 +152,7 @@ def start_authority(pebble_program: Path, tmp_path: Path) -> Iterator[Callable[.
     """Start ACME servers: `start_authority(life_s=…)`."""
     started: list[Authority] = []
 
-    def start(**options: Any) -> Authority:
+    def start(**options: int) -> Authority:
         folder = tmp_path / f"authority-{len(started)}"
         folder.mkdir()
         started.append(Authority(folder, **options))

@@ -71,6 +71,11 @@ def test_ca_that_is_away(tmp_path: Path, authority: Authority) -> None:
         order(authority, tmp_path).place()
 
 
+def test_ca_that_refuses_each_nonce(tmp_path: Path, start_authority: Callable[..., Authority]) -> None:
+    with pytest.raises(AcmeUnavailable, match="nonce"):
+        order(start_authority(refused_percent=100), tmp_path).place()
+
+
 def test_directory_that_is_not_trusted(authority: Authority, tmp_path: Path) -> None:
     with pytest.raises(AcmeUnavailable, match=r"(?i)certificate"):
         replace(order(authority, tmp_path), ca_file=None).place()
