@@ -51,7 +51,7 @@ TtlMs = Annotated[int, Meta(ge=1, le=86_400_000)]
 Metrics = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=32)], float], Meta(max_length=8)]
 
 
-class Clock(Struct, frozen=True):
+class Clock(Struct, frozen=True, gc=False):
     """Both clocks of a node, read at one instant; `…_at_ms` of the same message are in the frame of `wall_ms`."""
 
     wall_ms: Milliseconds
@@ -60,7 +60,7 @@ class Clock(Struct, frozen=True):
     quality: ClockQuality
 
 
-class Evidence(Struct, frozen=True, omit_defaults=True):
+class Evidence(Struct, frozen=True, gc=False, omit_defaults=True):
     """A statement about one function of one channel; it proves `[observed_at_ms, observed_at_ms + ttl_ms)` and no more."""
 
     channel: ChannelText
@@ -74,7 +74,7 @@ class Evidence(Struct, frozen=True, omit_defaults=True):
     metrics: Metrics = {}
 
 
-class Health(Struct, frozen=True, omit_defaults=True):
+class Health(Struct, frozen=True, gc=False, omit_defaults=True):
     """How the node itself is. A figure that this machine cannot give is absent."""
 
     cpu_percent: float | None = None
@@ -88,7 +88,7 @@ class Health(Struct, frozen=True, omit_defaults=True):
     clock_offset_ms: float | None = None
 
 
-class Heartbeat(Struct, frozen=True, omit_defaults=True):
+class Heartbeat(Struct, frozen=True, gc=False, omit_defaults=True):
     """A node's periodic message (`up/heartbeat`, and inside `up/replay`)."""
 
     v: Version
@@ -102,14 +102,14 @@ class Heartbeat(Struct, frozen=True, omit_defaults=True):
     health: Health = Health()
 
 
-class Replay(Struct, frozen=True):
+class Replay(Struct, frozen=True, gc=False):
     """Heartbeats again, ascending by `seq`, late (`up/replay`)."""
 
     v: Version
     heartbeats: Annotated[list[Heartbeat], Meta(min_length=1, max_length=MAX_REPLAYED)]
 
 
-class Held(Struct, frozen=True):
+class Held(Struct, frozen=True, gc=False):
     """What the outbox holds of one stream."""
 
     stream: StreamText
@@ -117,7 +117,7 @@ class Held(Struct, frozen=True):
     top: Sequence
 
 
-class Status(Struct, frozen=True, omit_defaults=True):
+class Status(Struct, frozen=True, gc=False, omit_defaults=True):
     """Birth and will (`up/status`, retained). A will carries no clock: nobody knows when it is sent."""
 
     v: Version
@@ -131,7 +131,7 @@ class Status(Struct, frozen=True, omit_defaults=True):
     events_held: Count = 0
 
 
-class Event(Struct, frozen=True, omit_defaults=True):
+class Event(Struct, frozen=True, gc=False, omit_defaults=True):
     """Something that happened at a device (`up/event`); sent again until the server acknowledges its id."""
 
     v: Version
@@ -149,7 +149,7 @@ class Event(Struct, frozen=True, omit_defaults=True):
     cause: ShortText = ""
 
 
-class Ack(Struct, frozen=True, omit_defaults=True):
+class Ack(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the server has stored (`down/ack`): all of `stream` up to `through` but the gaps, and these events."""
 
     v: Version
@@ -160,7 +160,7 @@ class Ack(Struct, frozen=True, omit_defaults=True):
     events: Annotated[list[EventText], Meta(max_length=256)] = []
 
 
-class ReportedChannel(Struct, frozen=True, omit_defaults=True):
+class ReportedChannel(Struct, frozen=True, gc=False, omit_defaults=True):
     """One channel as the node runs it."""
 
     channel: ChannelText
@@ -173,7 +173,7 @@ class ReportedChannel(Struct, frozen=True, omit_defaults=True):
     error: Text = ""
 
 
-class Reported(Struct, frozen=True, omit_defaults=True):
+class Reported(Struct, frozen=True, gc=False, omit_defaults=True):
     """Configuration in force on the node (`up/reported`), after each start and each change of the desired one."""
 
     v: Version
@@ -186,7 +186,7 @@ class Reported(Struct, frozen=True, omit_defaults=True):
     """Why the desired configuration of that version was refused; the one before it stays in force."""
 
 
-class Desired(Struct, frozen=True, omit_defaults=True):
+class Desired(Struct, frozen=True, gc=False, omit_defaults=True):
     """Configuration the server wants (`down/desired`, retained). Absent fields leave the node's own setting."""
 
     v: Version
@@ -196,7 +196,7 @@ class Desired(Struct, frozen=True, omit_defaults=True):
     """Settings of a driver by channel, merged over the node's own file."""
 
 
-class Command(Struct, frozen=True, omit_defaults=True):
+class Command(Struct, frozen=True, gc=False, omit_defaults=True):
     """One act on one channel (`down/command`). Idempotent by `command_id`; not begun after `expires_at_ms`."""
 
     v: Version
@@ -208,7 +208,7 @@ class Command(Struct, frozen=True, omit_defaults=True):
     args: dict[str, Any] = {}
 
 
-class Result(Struct, frozen=True, omit_defaults=True):
+class Result(Struct, frozen=True, gc=False, omit_defaults=True):
     """How a command ended (`up/result`)."""
 
     v: Version

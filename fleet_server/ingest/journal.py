@@ -16,6 +16,7 @@ from firmware_agent.contract.topics import Up
 from fleet_server.ingest import store
 from fleet_server.ingest.model import Entry, Row, StreamKey, StreamRecord, advance
 from fleet_server.ingest.store import MessageKey
+from fleet_server.ingest.tail import Tail
 from fleet_server.storage.database import Database, serialise
 
 _LOCK: Final = 7_302
@@ -53,6 +54,7 @@ class Journal:
         self._boots: set[tuple[NodeId, BootId]] = set()
         self._lock = threading.Lock()
         self._waiters: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._tail = Tail()
         self._newest = 0
         """At least this id is in the journal."""
         self._looked_s = -_POLL_S
@@ -68,20 +70,24 @@ class Journal:
         """
         with self._database.write() as connection:
             serialise(connection, _LOCK)
-            appended = _append(connection, entries, held)
+            before = store.newest_id(connection)
+            appended, fresh = _append(connection, entries, held)
             offsets = self._new_offsets(entries)
             store.add_boots(connection, offsets)
             newest = store.newest_id(connection)
         if len(self._boots) > _MAX_BOOTS:
             self._boots.clear()
         self._boots.update(offsets)
+        self._tail.extend(fresh, before=before, newest=newest)
         self._wake(newest)
         return appended
 
     def after(self, number: int, *, limit: int, topics: Iterable[Up] | None = None) -> list[Row]:
         """Return at most `limit` messages with ids above `number`, ascending."""
+        wanted = None if topics is None else frozenset(topics)
         with self._database.read() as connection:
-            return store.rows_after(connection, number, limit=limit, topics=topics)
+            rows = self._tail.after(number, newest=store.newest_id(connection), limit=limit, topics=wanted)
+            return store.rows_after(connection, number, limit=limit, topics=wanted) if rows is None else rows
 
     def of_node(self, node: NodeId, *, from_ms: int, to_ms: int, topics: Iterable[Up] = (Up.HEARTBEAT,)) -> list[Row]:
         """Return a node's messages dated in `[from_ms, to_ms)`, and its undated ones received since `from_ms`; ascending by id."""
@@ -155,7 +161,8 @@ class Journal:
         return offsets
 
 
-def _append(connection: Connection, entries: Sequence[Entry], held: Mapping[StreamKey, int]) -> Appended:
+def _append(connection: Connection, entries: Sequence[Entry], held: Mapping[StreamKey, int]) -> tuple[Appended, list[Entry]]:
+    """Return what became of the entries, and those that were stored."""
     appended = Appended(born=set(held))
     keys = {(e.node, e.stream): None for e in entries if e.topic is Up.HEARTBEAT and e.stream is not None} | dict.fromkeys(held)
     records = store.streams(connection, list(keys))
@@ -180,7 +187,7 @@ def _append(connection: Connection, entries: Sequence[Entry], held: Mapping[Stre
     appended.streams = records
     store.add_rows(connection, fresh)
     store.save_streams(connection, records)
-    return appended
+    return appended, fresh
 
 
 def _key(entry: Entry) -> MessageKey | None:

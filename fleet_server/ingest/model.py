@@ -1,12 +1,12 @@
 """What the journal holds, and the bookkeeping of streams that acknowledgements are made of. Pure."""
 
 from bisect import bisect_right
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
 
 from firmware_agent.contract.ids import BootId, NodeId, StreamId
-from firmware_agent.contract.messages import MAX_GAPS, VERSION, Ack, Clock
+from firmware_agent.contract.messages import MAX_GAPS, VERSION, Ack, Clock, Heartbeat, decode
 from firmware_agent.contract.topics import Up
 
 FUTURE_TOLERANCE_MS: Final = 60_000
@@ -70,6 +70,8 @@ class Entry(NamedTuple):
     """When the node made it, if its clock may be believed."""
     mono_ms: int | None = None
     boot: BootId | None = None
+    heartbeat: Heartbeat | None = None
+    """What `payload` says, where it has been decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,16 @@ class Row:
     at_ms: int | None
     boot: BootId | None
     payload: bytes
+    decoded: Heartbeat | None = field(default=None, compare=False, repr=False)
+    """What `payload` says, where somebody has decoded it already."""
+
+    def heartbeat(self) -> Heartbeat:
+        """Return the heartbeat that this row holds.
+
+        Raises:
+            BadMessage: it was stored by a server that was more tolerant.
+        """
+        return decode(Heartbeat, self.payload) if self.decoded is None else self.decoded
 
 
 @dataclass(frozen=True, slots=True)

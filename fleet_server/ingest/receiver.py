@@ -188,6 +188,7 @@ class Receiver:
             at_ms,
             clock.mono_ms,
             clock.boot,
+            heartbeat,
         )
         if at_ms is None and is_from_the_future(clock, now_ms):
             self._complain(Reason.FROM_THE_FUTURE, node, Up.HEARTBEAT, payload, f"{clock.wall_ms - now_ms} ms ahead")

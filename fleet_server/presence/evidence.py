@@ -6,41 +6,18 @@ from typing import Final, Protocol, TypeVar
 import msgspec
 from msgspec import Struct
 
-from firmware_agent.contract.messages import Clock
+from firmware_agent.contract.messages import Clock, Heartbeat
+from firmware_agent.contract.vocabulary import Verdict
 from fleet_server.presence.dating import FUTURE_MS, Reading, read_clock, shift_ms
 from fleet_server.presence.model import Observation, State
-
-
-class SlimEvidence(Struct, frozen=True, gc=False):
-    """The part of `contract.Evidence` that decides state. The journal holds only what the contract accepted."""
-
-    channel: str
-    function: str
-    verdict: State
-    observed_at_ms: int
-    ttl_ms: int
-    cause: str = ""
-
-
-class SlimHeartbeat(Struct, frozen=True, gc=False):
-    """The part of `contract.Heartbeat` that decides state."""
-
-    session: str
-    clock: Clock
-    evidence: tuple[SlimEvidence, ...]
 
 
 class _Clocked(Struct, frozen=True, gc=False):
     clock: Clock
 
 
-_heartbeats: Final = msgspec.json.Decoder(SlimHeartbeat)
 _clocks: Final = msgspec.json.Decoder(_Clocked)
-
-
-def read_heartbeat(payload: bytes) -> SlimHeartbeat:
-    """Decode the payload of a journal row that holds one heartbeat."""
-    return _heartbeats.decode(payload)
+_STATE: Final = {verdict: State(verdict.value) for verdict in Verdict}
 
 
 def read_clock_of(payload: bytes, received_at_ms: int) -> Reading:
@@ -61,7 +38,7 @@ T = TypeVar("T", bound=Target)
 
 
 def dated(
-    heartbeat: SlimHeartbeat,
+    heartbeat: Heartbeat,
     *,
     received_at_ms: int,
     is_replay: bool,
@@ -92,7 +69,7 @@ def dated(
         if wall_ms - item.observed_at_ms >= ttl_ms:
             continue
         until_ms = at_ms + ttl_ms
-        yield target, item.function, Observation(at_ms, until_ms, item.verdict, is_replay or until_ms <= received_at_ms, item.cause)
+        yield target, item.function, Observation(at_ms, until_ms, _STATE[item.verdict], is_replay or until_ms <= received_at_ms, item.cause)
 
 
 def reach_ms(cap_ms: int) -> int:

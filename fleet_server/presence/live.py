@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from itertools import count
 
 from firmware_agent.contract.ids import NodeId, SessionId
-from firmware_agent.contract.messages import Status
+from firmware_agent.contract.messages import Heartbeat, Status
 from firmware_agent.contract.vocabulary import Online
 from fleet_server.presence.dating import boot_offset_ms, read_clock
-from fleet_server.presence.evidence import SlimHeartbeat, dated
+from fleet_server.presence.evidence import dated
 from fleet_server.presence.layers import Cause, NodeStatus, PositionStatus
 from fleet_server.presence.model import SEVERITY, Observation, State, outranks
 from fleet_server.presence.now import FunctionNow, NodeNow, PositionNow, node_status, position_status
@@ -134,7 +134,7 @@ class Live:
 
     # ---- what is heard ----------------------------------------------------------------------------------------------
 
-    def heartbeat(self, node_id: NodeId, heartbeat: SlimHeartbeat, received_at_ms: int) -> None:
+    def heartbeat(self, node_id: NodeId, heartbeat: Heartbeat, received_at_ms: int) -> None:
         """Take a live heartbeat. Of a node that the directory does not know, nothing is believed."""
         node = self._nodes.get(node_id)
         if node is None:

@@ -19,7 +19,6 @@ from fleet_server.errors import NotFound, Transient
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.presence import store
-from fleet_server.presence.evidence import read_heartbeat
 from fleet_server.presence.layers import LayerStatus, NodeStatus, PositionStatus, layers
 from fleet_server.presence.live import Live
 from fleet_server.presence.present import is_retired, is_same, is_same_node, never_seen, node_news, position_news, present
@@ -141,11 +140,11 @@ class Presence:
         if row.lane is not Lane.LIVE:
             return
         self._live.expire(row.received_at_ms)
-        if row.topic is Up.HEARTBEAT:
-            self._live.heartbeat(row.node, read_heartbeat(row.payload), row.received_at_ms)
-            return
         try:
-            self._take_word(row)
+            if row.topic is Up.HEARTBEAT:
+                self._live.heartbeat(row.node, row.heartbeat(), row.received_at_ms)
+            else:
+                self._take_word(row)
         except BadMessage:  # stored by a server that was more tolerant
             _log.warning("journal row %d holds nothing that can be read", row.id)
 

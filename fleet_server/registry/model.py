@@ -174,9 +174,13 @@ class Directory:
 
     def position_at(self, node: NodeId, channel: Channel, at_ms: int) -> PositionRef | None:
         """Return the position that a channel of a node served at that time, by installation history."""
-        history = self._by_channel.get((node, channel))
-        installation = None if history is None else history.at(at_ms)
+        installation = self.installation_at(node, channel, at_ms)
         return None if installation is None else self.positions.get(installation.position_id)
+
+    def installation_at(self, node: NodeId, channel: Channel, at_ms: int) -> InstallationRef | None:
+        """Return the hardware that was on a channel of a node at that time."""
+        history = self._by_channel.get((node, channel))
+        return None if history is None else history.at(at_ms)
 
     def channel_of(self, position_id: str, at_ms: int) -> tuple[NodeId, Channel] | None:
         """Return the channel that served a position at that time."""

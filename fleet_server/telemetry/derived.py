@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
-from firmware_agent.contract.ids import BootId, NodeId
+from firmware_agent.contract.ids import BootId, Channel, NodeId
 from firmware_agent.contract.messages import BadMessage, Clock, Event, Evidence, Heartbeat, decode
 from firmware_agent.contract.topics import Up
 from fleet_server.ingest.model import Lane, Row
@@ -14,6 +14,7 @@ from fleet_server.telemetry.lines import flag, health_line, heartbeat_line, line
 from fleet_server.telemetry.promise import Bucket
 
 HOUR_MS: Final = 3_600_000
+_FOREVER_MS: Final = 1 << 60
 
 OffsetOf = Callable[[NodeId, BootId], int | None]
 """Wall minus monotonic clock of a boot, None while unknown."""
@@ -36,6 +37,15 @@ class Derived:
         self.lines.setdefault(bucket, []).append(written)
 
 
+class _Series(NamedTuple):
+    """What the evidence of a channel is written to while one piece of hardware is on it."""
+
+    from_ms: int
+    to_ms: int
+    position: PositionRef
+    prefix: bytes
+
+
 class Deriver:
     """Keeps the escaped prefixes of one version of the registry."""
 
@@ -44,7 +54,7 @@ class Deriver:
         self.directory = directory
         self._offset_of = offset_of
         self._prefixes: dict[tuple[str, str], bytes] = {}
-        self._heartbeats: dict[str, bytes] = {}
+        self._series: dict[tuple[NodeId, Channel], _Series] = {}
 
     def derive(self, rows: Iterable[Row]) -> Derived:
         """Return the lines of these rows, in their order."""
@@ -52,7 +62,7 @@ class Deriver:
         for row in rows:
             try:
                 if row.topic is Up.HEARTBEAT:
-                    self._heartbeat(row, decode(Heartbeat, row.payload), derived)
+                    self._heartbeat(row, row.heartbeat(), derived)
                 elif row.topic is Up.EVENT:
                     self._event(row, decode(Event, row.payload), derived)
             except BadMessage:  # stored by a server that was more tolerant
@@ -76,18 +86,28 @@ class Deriver:
         """The hot path: once for each device of each heartbeat."""
         if at_ms > row.received_at_ms:
             at_ms = row.received_at_ms  # nothing was observed after it was received
-        at_ms = max(0, at_ms)
-        position = self.directory.position_at(row.node, evidence.channel, at_ms)
-        if position is None:
-            derived.homeless += 1
-            return
+        if at_ms < 0:
+            at_ms = 0
+        found = self._series.get((row.node, evidence.channel))
+        if found is None or not found.from_ms <= at_ms < found.to_ms:
+            found = self._series_at(row.node, evidence.channel, at_ms)
+            if found is None:
+                derived.homeless += 1
+                return
         is_late = row.lane is Lane.REPLAY or row.received_at_ms >= at_ms + evidence.ttl_ms
         if is_late:
-            derived.late_hours.update((position.id, hour) for hour in _hours(at_ms, at_ms + evidence.ttl_ms))
-        prefix = self._heartbeats.get(position.id)
-        if prefix is None:
-            prefix = self._heartbeats[position.id] = series("heartbeat", position_tags(position))
-        hot.append(heartbeat_line(prefix, position.kind, evidence, seq=row.seq or 0, is_late=is_late, at_ms=at_ms))
+            derived.late_hours.update((found.position.id, hour) for hour in _hours(at_ms, at_ms + evidence.ttl_ms))
+        hot.append(heartbeat_line(found.prefix, found.position.kind, evidence, seq=row.seq or 0, is_late=is_late, at_ms=at_ms))
+
+    def _series_at(self, node: NodeId, channel: Channel, at_ms: int) -> "_Series | None":
+        installation = self.directory.installation_at(node, channel, at_ms)
+        position = None if installation is None else self.directory.positions.get(installation.position_id)
+        if installation is None or position is None:
+            return None
+        to_ms = _FOREVER_MS if installation.to_ms is None else installation.to_ms
+        found = _Series(installation.from_ms, to_ms, position, series("heartbeat", position_tags(position)))
+        self._series[node, channel] = found
+        return found
 
     def _event(self, row: Row, event: Event, derived: Derived) -> None:
         shift = self._shift(row, event.clock)

@@ -47,7 +47,10 @@ def flag(value: bool) -> str:  # a value, not an option
 def heartbeat_line(prefix: bytes, kind: Kind, evidence: Evidence, *, seq: int, is_late: bool, at_ms: int) -> bytes:
     """Return one piece of evidence; numbers that the contract does not name for the kind are left out."""
     allowed = _METRICS[kind]
-    numbers = "".join([f"{name}={value!r}," for name, value in evidence.metrics.items() if name in allowed])
+    metrics = evidence.metrics
+    if not metrics.keys() <= allowed:
+        metrics = {name: value for name, value in metrics.items() if name in allowed}
+    numbers = "".join([f"{name}={value!r}," for name, value in metrics.items()])
     return prefix + f"{numbers}seq={seq}i,late={'true' if is_late else 'false'} {at_ms}".encode()
 
 

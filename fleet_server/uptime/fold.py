@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from firmware_agent.contract.ids import BootId, NodeId
+from firmware_agent.contract.messages import BadMessage
 from fleet_server.ingest.model import Lane, Row
-from fleet_server.presence.evidence import dated, reach_ms, read_heartbeat
+from fleet_server.presence.evidence import dated, reach_ms
 from fleet_server.presence.model import Observation, Overlay, Segment, combine, overlay
 from fleet_server.presence.wiring import Wiring
 from fleet_server.registry.model import PositionRef
@@ -29,8 +30,12 @@ def observations(row: Row, wiring: Wiring, offset_of: OffsetOf) -> Iterator[tupl
     mounts = wiring.nodes.get(row.node)
     if mounts is None:
         return
+    try:
+        heartbeat = row.heartbeat()
+    except BadMessage:  # stored by a server that was more tolerant: what cannot be read proves nothing
+        return
     for mount, function, observation in dated(
-        read_heartbeat(row.payload),
+        heartbeat,
         received_at_ms=row.received_at_ms,
         is_replay=row.lane is Lane.REPLAY,
         offset_ms=None if row.at_ms is not None else offset_of(row.node, row.boot),

@@ -1,6 +1,7 @@
 """What every journal promises, whatever database is under it."""
 
 import asyncio
+import random
 import threading
 from typing import Any
 
@@ -12,7 +13,7 @@ from firmware_agent.contract.messages import Clock, Heartbeat, encode
 from firmware_agent.contract.topics import Up
 from firmware_agent.contract.vocabulary import ClockQuality
 from fleet_server.ingest.journal import Journal
-from fleet_server.ingest.model import Entry, Lane
+from fleet_server.ingest.model import Entry, Lane, Row
 from fleet_server.storage import Database
 
 NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
@@ -138,6 +139,29 @@ def test_reading_goes_on_where_it_stopped(journal: Journal) -> None:
     second = journal.after(first[-1].id, limit=100)
     assert [row.seq for row in first + second] == list(range(1, 8))
     assert journal.after(second[-1].id, limit=100) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_readers_close_behind_see_what_any_other_sees(journal: Journal, database: Database, seed: int) -> None:
+    """The newest rows come from memory: what others wrote, what was refused and what was there already must make no difference."""
+    chance, other = random.Random(seed), Journal(database)
+    followed: list[Row] = []
+    presses: list[Row] = []
+    for seq in range(1, 40):
+        writer = chance.choice((journal, journal, other))
+        batch = [heartbeat(seq), heartbeat(seq, topic=Up.EVENT), heartbeat(max(1, seq - chance.randrange(3)))][: chance.randrange(1, 4)]
+        writer.append(batch)
+        if chance.random() < 0.2:
+            with pytest.raises(Exception, match=r".+"):
+                writer.append([heartbeat(100), heartbeat(101, received_at_ms=2**70)])
+        if chance.random() < 0.7:
+            followed += journal.after(followed[-1].id if followed else 0, limit=chance.choice((1, 3, 100)))
+            presses += journal.after(presses[-1].id if presses else 0, limit=2, topics=[Up.EVENT])
+    while rows := journal.after(followed[-1].id, limit=7):
+        followed += rows
+    stored = Journal(database).after(0, limit=1000)
+    assert followed == stored
+    assert presses == [row for row in stored if row.topic is Up.EVENT][: len(presses)]
 
 
 def test_reading_by_topic(journal: Journal) -> None:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from firmware_agent.contract.ids import BootId, Channel, NodeId, SessionId, StreamId
-from firmware_agent.contract.messages import Clock, Evidence, Heartbeat, Status, encode
+from firmware_agent.contract.messages import Clock, Evidence, Heartbeat, Status
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Online, Verdict
-from fleet_server.presence.evidence import SlimHeartbeat, dated, read_heartbeat
+from fleet_server.presence.evidence import dated
 from fleet_server.presence.layers import NodeStatus, PositionStatus
 from fleet_server.presence.live import Live
 from fleet_server.presence.model import Fold, Observation, State, worst
@@ -65,9 +65,9 @@ def forget(made: Live) -> None:
 
 def says(
     *evidence: Evidence, wall: int, session: str = "s1", quality: ClockQuality = ClockQuality.NTP, mono: int = 0, boot: str = "b"
-) -> SlimHeartbeat:
+) -> Heartbeat:
     clock = Clock(wall, mono, BootId(boot), quality)
-    return read_heartbeat(encode(Heartbeat(1, SessionId(session), StreamId("00000000000000aa"), 1, 1, clock, list(evidence))))
+    return Heartbeat(1, SessionId(session), StreamId("00000000000000aa"), 1, 1, clock, list(evidence))
 
 
 def sees(
