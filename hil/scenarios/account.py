@@ -10,7 +10,7 @@ from hil.scenarios.fingers import Touch
 
 _EARLY_MS: Final = 60
 _LATE_MS: Final = 900
-"""How far the time of a stored press may lie before and after the finger's (a loaded machine is slow to look)."""
+"""How far the time of a stored press may lie before the finger's and after it (a loaded machine is slow)."""
 SAFE_MS: Final = 1_000
 """A press is durable on the node within 250 ms; killed later than this (four times it), an agent may not lose it."""
 
@@ -51,16 +51,17 @@ def press_faults(touches: Sequence[Touch], presses: Sequence[Mapping[str, Any]],
     """
     ids = [press["event_id"] for press in presses]
     yield from (f"press {double} is stored twice" for double in {each for each in ids if ids.count(each) > 1})
-    found: dict[int, list[str]] = {}
+    found: dict[int, list[Mapping[str, Any]]] = {}
     for press in presses:
         index = _touch_of(press, touches)
         if index is None:
             yield f"press {press['event_id']} of {press['position_code']} at {press['occurred_at_ms']} was made by no finger"
         else:
-            found.setdefault(index, []).append(press["event_id"])
+            found.setdefault(index, []).append(press)
     for index, events in found.items():
         if len(events) > 1:
-            yield f"one press of {touches[index].code} is stored {len(events)} times: {events}"
+            told = [f"{event['event_id']} {event['occurred_at_ms'] - touches[index].at_ms} ms after it" for event in events]
+            yield f"one press of {touches[index].code} is stored {len(events)} times: {told}"
     for index, touch in enumerate(touches):
         if index not in found and touch.is_green_seen:
             yield f"the green light of {touch.code} was lit for the press at {touch.at_ms}, and the server has none"
@@ -85,11 +86,11 @@ def _stored(stream: Mapping[str, Any] | None) -> set[int]:
 
 
 def _touch_of(press: Mapping[str, Any], touches: Sequence[Touch]) -> int | None:
-    """Return the index of the touch nearest to a stored press of the same button."""
+    """Return the index of the last touch of that button before a stored press: a finger comes first, and is off before it comes again."""
     at_ms = press["occurred_at_ms"]
-    near = [
-        (abs(at_ms - touch.at_ms), index)
+    before = [
+        (touch.at_ms, index)
         for index, touch in enumerate(touches)
         if touch.code == press["position_code"] and -_EARLY_MS <= at_ms - touch.at_ms <= _LATE_MS
     ]
-    return min(near)[1] if near else None
+    return max(before)[1] if before else None

@@ -55,15 +55,15 @@ class GpioSimulator:
         """Return the level of a line, driven by us or by the agent."""
         return self._line(line).level
 
-    def set(self, line: int, level: bool) -> None:
-        """Drive a line; watchers are told of each change."""
+    def set(self, line: int, level: bool, *, at_mono_ms: int | None = None) -> None:
+        """Drive a line; watchers are told of each change, which was at `at_mono_ms` (None: now)."""
         known = self._line(line)
         if known.level == level:
             return
         known.level = level
         known.seq += 1
         for writer in list(known.watchers):
-            self._tell(writer, Tell("edge", line, level, known.seq, _now_ms()))
+            self._tell(writer, Tell("edge", line, level, known.seq, _now_ms() if at_mono_ms is None else at_mono_ms))
 
     async def fault(self, name: str, **args: Any) -> None:
         """Break or heal the port itself: `disconnect` (the socket goes away), `ok`.
@@ -151,14 +151,19 @@ class Button:
         }
 
     async def press(self, *, hold_s: float = 0.25, bounces: bool = True) -> None:
-        """Press and release it, as a finger does: the contact bounces."""
+        """Press and release it, as a finger does: the contact bounces.
+
+        Edges carry their own times, as a kernel's do; else a machine too busy to wait for one
+        millisecond would make a long contact of a bounce.
+        """
+        at_ms = _now_ms()
         if bounces and not self._is_cut:
             for length_ms in _BOUNCES_MS:
-                self._gpio.set(self._first, level=True)
-                await asyncio.sleep(length_ms / 1000)
-                self._gpio.set(self._first, level=False)
-                await asyncio.sleep(0.001)
-        self.hold()
+                self._gpio.set(self._first, level=True, at_mono_ms=at_ms)
+                self._gpio.set(self._first, level=False, at_mono_ms=at_ms + length_ms)
+                at_ms += length_ms + 1
+        self._is_pressed = True
+        self._apply(at_ms)
         await asyncio.sleep(hold_s)
         self.release()
 
@@ -204,11 +209,11 @@ class Button:
         """Whether the buzzer sounds now."""
         return self._gpio.get(self._first + 4)
 
-    def _apply(self) -> None:
+    def _apply(self, at_mono_ms: int | None = None) -> None:
         """A cut wire reads open on both contacts."""
         if self._is_pair:
-            self._gpio.set(self._first + 1, level=not self._is_pressed and not self._is_cut)
-        self._gpio.set(self._first, level=self._is_pressed and not self._is_cut)
+            self._gpio.set(self._first + 1, level=not self._is_pressed and not self._is_cut, at_mono_ms=at_mono_ms)
+        self._gpio.set(self._first, level=self._is_pressed and not self._is_cut, at_mono_ms=at_mono_ms)
 
 
 def _now_ms() -> int:

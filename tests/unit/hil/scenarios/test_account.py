@@ -61,6 +61,11 @@ def test_each_press_once_is_no_fault() -> None:
     assert list(press_faults([TOUCH, unnoticed], [press()], {0: True, 1: False})) == []
 
 
+def test_late_press_belongs_to_the_finger_before_it() -> None:
+    touches = [TOUCH, Touch("B1", 1_000_800, is_amber_seen=True)]
+    assert list(press_faults(touches, [press(1_000_700), press(1_000_830, event_id="e2")], {0: True, 1: True})) == []
+
+
 @pytest.mark.parametrize(
     ("touches", "presses", "says"),
     [
