@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import aiomqtt
+from paho.mqtt.client import Client
 
 from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.topics import ALL_UP, QOS, Down, down
@@ -152,7 +153,7 @@ class Mqtt:
 
     def _new_client(self, context: ssl.SSLContext | None) -> aiomqtt.Client:
         # A client of this library does not come back after a disconnection, so each session has a new one.
-        return aiomqtt.Client(
+        return RestingClient(
             self._address.host,
             self._address.port,
             identifier=self._address.identity,
@@ -187,6 +188,35 @@ class Mqtt:
         if failure != self.failure:
             _log.warning("No connection to the broker at %s:%d: %s", self._address.host, self._address.port, failure)
         self.failure = failure
+
+
+class RestingClient(aiomqtt.Client):
+    """Rests after each reading, so that in a busy time one reading brings many messages.
+
+    Each reading makes the event loop let go of the interpreter three times and wait for it to come back from the threads; with one
+    message a reading that cost more than all work on the message itself. What comes after a rest is read at once.
+    """
+
+    REST_S: Final = 0.02
+
+    def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
+        super()._on_socket_open(client, userdata, sock)
+        self._loop.call_soon_threadsafe(self._watch, client, sock)  # takes the place of the library's reader
+
+    def _watch(self, client: Client, sock: Any) -> None:
+        if sock.fileno() >= 0:  # else it was closed during the rest
+            self._loop.add_reader(sock.fileno(), self._read, client, sock)
+
+    def _read(self, client: Client, sock: Any) -> None:
+        self._loop.remove_reader(sock.fileno())
+        self._loop.call_later(self.REST_S, self._watch, client, sock)
+        try:
+            client.loop_read()
+            while sock.fileno() >= 0 and isinstance(sock, ssl.SSLSocket) and sock.pending():
+                client.loop_read()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the connection is of no use any more
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
 
 
 class _Inlet(asyncio.Queue[aiomqtt.Message]):
