@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # loaded while the broker starts, see `serve`
 _log = logging.getLogger(__name__)
 _CANCEL_AGAIN_S: Final = 1.0
 _STOP_WITHIN_S: Final = 10.0
-_OBJECTS_BEFORE_COLLECTION: Final = 10_000
+_OBJECTS_BEFORE_COLLECTION: Final = 50_000
 """Python's 700 are the evidence of two messages: looking for cycles among it cost a tenth of all work."""
 
 
