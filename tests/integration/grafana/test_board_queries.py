@@ -70,10 +70,10 @@ LINES = {
     "Camera data rate": Line("position", {"CAM-A"}, {"mean": 812.5}),
     "Lamp power": Line("position", {"LMP-1"}, {"mean": 61.5}),
     "Uptime of the last closed hour": Line("kind", {"camera", "panic_button", "street_light", "sensor"}, {"last": 3_000 / 3_600}),
-    "Node load": Line("node", {NODE}, {"cpu_percent": 3.0, "memory_percent": 41.0}),
-    "Node temperature": Line("node", {NODE}, {"temperature_c": 55.5}),
-    "Waiting on nodes": Line("node", {NODE}, {"outbox_heartbeats": 2, "outbox_events": 1}),
-    "Clock offset": Line("node", {NODE}, {"clock_offset_ms": 0.7}),
+    "Node load": Line("node", {NODE}, {"หน่วยประมวลผล · CPU": 3.0, "หน่วยความจำ · memory": 41.0}),
+    "Node temperature": Line("node", {NODE}, {"อุณหภูมิ · temperature": 55.5}),
+    "Waiting on nodes": Line("node", {NODE}, {"ข้อความสถานะ · heartbeats": 2, "เหตุการณ์ · events": 1}),
+    "Clock offset": Line("node", {NODE}, {"คลาดเคลื่อน · offset": 0.7}),
 }
 OTHERS = {"Not working", "Presses", "Coverage of evidence", "How the hours were spent"}
 
