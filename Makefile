@@ -38,6 +38,10 @@ format: dev ## put the code into our format
 bench: dev servers ## measure speed (JSON and a table; minutes, not seconds)
 	@$(BIN)/hil bench $(ARGS)
 
+.PHONY: grafana-smoke
+grafana-smoke: dev ## see data source, board and alarm on a real Grafana, where one is at hand (about 10 minutes)
+	@$(BIN)/python -m tests.integration.grafana.smoke
+
 .PHONY: lock
 lock: dev ## renew the pinned requirements
 	@.ci/lock

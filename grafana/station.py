@@ -1,5 +1,6 @@
 """The board of one station: what works now, what does not and since when, what was pressed, what was measured."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from grafana_foundation_sdk.builders import common, dashboard, stat, statetimeline, table, timeseries
@@ -17,8 +18,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableSort,
 )
 
+from grafana import descriptions
 from grafana.influxql import InfluxQL, ResultFormat, data_source, select
-from grafana.words import KINDS, flag_mapping, kind_mapping, shown_as, state_mapping
+from grafana.words import KINDS, flag_mapping, function_mapping, kind_mapping, shown_as, state_mapping
 
 UID: Final = "fleet-station"
 TITLE: Final = "สถานี · Station"
@@ -35,9 +37,7 @@ def station_board() -> Dashboard:
     board = (
         dashboard.Dashboard(TITLE)
         .uid(UID)
-        .description(
-            "Devices of one station. Drawn from what the fleet server has written; nothing is computed here that counts as uptime."
-        )
+        .description(descriptions.BOARD)
         .tags(["smart-safety-zone"])
         .timezone("Asia/Bangkok")
         .readonly()
@@ -70,35 +70,24 @@ def _placed() -> list[tuple[PanelBuilder, GridPos]]:
         (_not_working(), GridPos(h=7, w=14, x=10, y=0)),
         (_timeline(), GridPos(h=11, w=24, x=0, y=7)),
         (_presses(), GridPos(h=8, w=24, x=0, y=18)),
-        (_metric("camera", "fps", "ภาพต่อวินาที · Camera pictures per second", "suffix: fps", _FPS), GridPos(h=8, w=8, x=0, y=26)),
-        (_metric("camera", "kbps", "อัตราข้อมูลกล้อง · Camera data rate", "Kbits", _KBPS), GridPos(h=8, w=8, x=8, y=26)),
-        (_metric("street_light", "power_w", "กำลังไฟโคม · Lamp power", "watt", _POWER), GridPos(h=8, w=8, x=16, y=26)),
+        (_metric("camera", "fps", "ภาพต่อวินาที · Camera pictures per second", "suffix: fps", descriptions.FPS), GridPos(h=8, w=8, x=0, y=26)),
+        (_metric("camera", "kbps", "อัตราข้อมูลกล้อง · Camera data rate", "Kbits", descriptions.KBPS), GridPos(h=8, w=8, x=8, y=26)),
+        (_metric("street_light", "power_w", "กำลังไฟโคม · Lamp power", "watt", descriptions.POWER), GridPos(h=8, w=8, x=16, y=26)),
         (_uptime(), GridPos(h=8, w=12, x=0, y=34)),
         (_coverage(), GridPos(h=8, w=12, x=12, y=34)),
         (_hours(), GridPos(h=10, w=24, x=0, y=42)),
-        (_node("โหลดของโหนด · Node load", "percent", _LOAD, "cpu_percent", "memory_percent"), GridPos(h=8, w=6, x=0, y=52)),
-        (_node("อุณหภูมิโหนด · Node temperature", "celsius", _HEAT, "temperature_c"), GridPos(h=8, w=6, x=6, y=52)),
-        (_node("รอส่งบนโหนด · Waiting on nodes", "short", _HELD, "outbox_heartbeats", "outbox_events"), GridPos(h=8, w=6, x=12, y=52)),
-        (_node("นาฬิกาคลาดเคลื่อน · Clock offset", "ms", _OFFSET, "clock_offset_ms"), GridPos(h=8, w=6, x=18, y=52)),
+        (_node("โหลดของโหนด · Node load", "percent", descriptions.LOAD, _LOAD), GridPos(h=8, w=6, x=0, y=52)),
+        (_node("อุณหภูมิโหนด · Node temperature", "celsius", descriptions.HEAT, _HEAT), GridPos(h=8, w=6, x=6, y=52)),
+        (_node("รอส่งบนโหนด · Waiting on nodes", "short", descriptions.HELD, _HELD), GridPos(h=8, w=6, x=12, y=52)),
+        (_node("นาฬิกาคลาดเคลื่อน · Clock offset", "ms", descriptions.OFFSET, _OFFSET), GridPos(h=8, w=6, x=18, y=52)),
     ]
-
-
-_FPS: Final = "Pictures a second that the probe received, by position. A gap means that nothing was measured, not that nothing was sent."
-_KBPS: Final = "Data rate of the probed stream, kilobits a second, by position."
-_POWER: Final = "Power drawn by each lamp as its meter measures it, watts. Commanded on and near 0 W: the lamp is out."
-_LOAD: Final = "Processor and memory in use on each node, percent."
-_HEAT: Final = "Temperature of each node's processor, °C. A Raspberry Pi slows down from 80 °C."
-_HELD: Final = (
-    "Heartbeats and events that a node holds until the server says that they are stored. A rising line means that it cannot send."
-)
-_OFFSET: Final = "How far each node's clock is from its time server, milliseconds, as the node knows it."
 
 
 def _station_variable() -> dashboard.QueryVariable:
     return (
         dashboard.QueryVariable("station")
         .label("สถานี · Station")
-        .description("One station of those that have devices")
+        .description(descriptions.STATION)
         .datasource(data_source())
         .query('SHOW TAG VALUES FROM "hot"."station_state" WITH KEY = "station"')
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
@@ -114,13 +103,11 @@ def _working_now() -> PanelBuilder:
     panel = (
         stat.Panel()
         .title("ทำงานอยู่ตอนนี้ · Working now")
-        .description(
-            "Share of positions of each kind that are proven to work now. Unknown does not count as working. No row for 3 minutes: no data."
-        )
+        .description(descriptions.WORKING_NOW)
         .time_from(_FRESH)
         .with_target(InfluxQL(query, alias="$tag_kind"))
         .unit("percent")
-        .decimals(0)
+        .decimals(1)  # whole percents would show 99.6 as 100
         .min(0)
         .max(100)
         .no_value("ไม่มีข้อมูล · no data")
@@ -145,7 +132,7 @@ def _not_working() -> PanelBuilder:
     return (
         table.Panel()
         .title("ไม่ทำงาน · Not working")
-        .description("Positions that are not proven to work now, and the age of the newest evidence of each. No age: never seen.")
+        .description(descriptions.NOT_WORKING)
         .time_from(_FRESH)
         .with_target(InfluxQL(query, result_format=ResultFormat.TABLE))
         .with_transformation(_hide("Time"))
@@ -165,9 +152,7 @@ def _timeline() -> PanelBuilder:
     return (
         statetimeline.Panel()
         .title("สถานะตามเวลา · State by position")
-        .description(
-            "State of each position, written once a minute. A gap: the server wrote nothing. On long spans a cell shows its newest state."
-        )
+        .description(descriptions.TIMELINE)
         .interval("1m")
         .with_target(InfluxQL(query, alias="$tag_position"))
         .unit("none")
@@ -190,9 +175,7 @@ def _presses() -> PanelBuilder:
     return (
         table.Panel()
         .title("การกดปุ่ม · Presses")
-        .description(
-            "Newest first, with the time each hop took: contact to the node's outbox, outbox to stored. Drills are marked, never hidden."
-        )
+        .description(descriptions.PRESSES)
         .with_target(InfluxQL(query, result_format=ResultFormat.TABLE))
         .no_value("ไม่มีการกดปุ่ม · no presses")
         .unit("none")
@@ -222,7 +205,7 @@ def _uptime() -> PanelBuilder:
     panel = (
         _lines(
             "เวลาทำงานรายชั่วโมง · Uptime of the last closed hour",
-            "Share of commissioned time worked in the newest closed hour, by kind, as the ledger has it. Read it with its coverage.",
+            descriptions.UPTIME,
             "percentunit",
         )
         .interval("10m")
@@ -241,7 +224,7 @@ def _coverage() -> PanelBuilder:
     return (
         _lines(
             "ความครอบคลุมของหลักฐาน · Coverage of evidence",
-            "Share of each hour with evidence, by position and function, dated by the hour's start. Late evidence writes hours again.",
+            descriptions.COVERAGE,
             "percentunit",
         )
         .draw_style(GraphDrawStyle.POINTS)
@@ -271,15 +254,13 @@ def _hours() -> PanelBuilder:
     panel = (
         table.Panel()
         .title("เวลาแต่ละสถานะ · How the hours were spent")
-        .description(
-            "Closed hours of the chosen span, added up. The six parts make commissioned time; replay is a part of working, never beside it."
-        )
+        .description(descriptions.HOURS)
         .with_target(InfluxQL(select(f'"position", "function", {columns}', f"({summed})"), result_format=ResultFormat.TABLE))
         .with_transformation(_hide("Time"))
         .no_value("ยังไม่มีชั่วโมงที่ปิด · no closed hour yet")
         .unit("dtdurationms")
         .override_by_name("position", shown_as("จุด · Position", unit="none"))
-        .override_by_name("function", shown_as("หน้าที่ · Function", unit="none"))
+        .override_by_name("function", shown_as("หน้าที่ · Function", unit="none", mappings=[function_mapping()]))
         .sort_by([common.TableSortByFieldState().display_name("จุด · Position").desc(False)])
     )
     for part, word in _PARTS:
@@ -287,8 +268,15 @@ def _hours() -> PanelBuilder:
     return panel
 
 
-def _node(title: str, unit: str, description: str, *fields: str) -> PanelBuilder:
-    means = ", ".join(f'mean("{field}") AS "{field}"' for field in fields)
+_LOAD: Final = {"cpu_percent": "หน่วยประมวลผล · CPU", "memory_percent": "หน่วยความจำ · memory"}
+_HEAT: Final = {"temperature_c": "อุณหภูมิ · temperature"}
+_HELD: Final = {"outbox_heartbeats": "ข้อความสถานะ · heartbeats", "outbox_events": "เหตุการณ์ · events"}
+_OFFSET: Final = {"clock_offset_ms": "คลาดเคลื่อน · offset"}
+
+
+def _node(title: str, unit: str, description: str, fields: Mapping[str, str]) -> PanelBuilder:
+    """Draw the means of `fields`, which are given with the word for each."""
+    means = ", ".join(f'mean("{field}") AS "{word}"' for field, word in fields.items())
     query = select(means, '"hot"."node_health"', where=_HERE, group_by='time($__interval), "node" fill(null)')
     alias = "$col $tag_node" if len(fields) > 1 else "$tag_node"
     return _lines(title, description, unit).interval("1m").span_nulls(150_000).with_target(InfluxQL(query, alias=alias))

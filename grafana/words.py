@@ -1,5 +1,6 @@
 """The words and colours of the boards: Thai first, English beside it; the console's vocabulary and its muted palette."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -28,10 +29,21 @@ KINDS: Final = MappingProxyType(
     {
         "camera": "กล้อง · Cameras",
         "panic_button": "ปุ่มฉุกเฉิน · Panic buttons",
-        "street_light": "โคมไฟ · Street lights",
+        "street_light": "ไฟส่องสว่าง · Street lights",
         "sensor": "เซนเซอร์ · Sensors",
     }
 )
+FUNCTIONS: Final = MappingProxyType(
+    {
+        "live": "ภาพสด · live picture",
+        "recording": "การบันทึกภาพ · recording",
+        "press": "การเรียกขอความช่วยเหลือ · calling for help",
+        "lit": "การส่องสว่าง · lighting",
+        "reading": "การอ่านค่า · reading",
+        "all": "ทุกหน้าที่ · all together",
+    }
+)
+"""`all` is how the server marks the row of a position whose functions are taken together."""
 
 
 def state_mapping() -> ValueMap:
@@ -41,7 +53,12 @@ def state_mapping() -> ValueMap:
 
 def kind_mapping() -> ValueMap:
     """Return the mapping of the tag `kind` to its word."""
-    return ValueMap({kind: ValueMappingResult(text=word, index=i) for i, (kind, word) in enumerate(KINDS.items())})
+    return _words(KINDS)
+
+
+def function_mapping() -> ValueMap:
+    """Return the mapping of the tag `function` to its word."""
+    return _words(FUNCTIONS)
 
 
 def flag_mapping(yes: str, no: str) -> ValueMap:
@@ -57,3 +74,7 @@ def shown_as(name: str, *, unit: str = "", width: int = 0, **more: object) -> li
     if width:
         properties.append(DynamicConfigValue("custom.width", width))
     return properties + [DynamicConfigValue(key.replace("__", "."), value) for key, value in more.items()]
+
+
+def _words(words: Mapping[str, str]) -> ValueMap:
+    return ValueMap({value: ValueMappingResult(text=word, index=i) for i, (value, word) in enumerate(words.items())})

@@ -1,7 +1,6 @@
-"""What Grafana does to a raw InfluxQL query before and after it is sent.
+"""What Grafana's backend does to a raw InfluxQL query before and after it is sent.
 
-Source: grafana/grafana, pkg/tsdb/influxdb/models/query.go (`Build`) and influxql/converter; the variable's format is the
-front end's `${name:regex}`.
+Source: grafana/grafana, pkg/tsdb/influxdb/models/query.go (`Build`) and influxql/converter.
 """
 
 import re
@@ -11,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from tests.servers.influxdb import Influx
+from grafana.smoke import questions
 
 Value = float | str | bool | None
 
@@ -39,8 +38,7 @@ class Series:
 
 def expand(query: str, span: Span, *, interval_s: int = 10, variables: Mapping[str, str] | None = None) -> str:
     """Fill in macros and variables."""
-    for name, value in (variables or {}).items():
-        query = query.replace(f"${{{name}:regex}}", regex_escaped(value))
+    query = questions.filled_in(query, variables or {})
     query = query.replace("$timeFilter", f"time >= {span.from_ms}ms and time <= {span.to_ms}ms")
     query = query.replace("$interval", f"{interval_s}s").replace("$__interval_ms", str(interval_s * 1000))
     query = query.replace("$__interval", f"{interval_s}s")
@@ -49,28 +47,19 @@ def expand(query: str, span: Span, *, interval_s: int = 10, variables: Mapping[s
     return query
 
 
-def regex_escaped(value: str) -> str:
-    return re.sub(r"[\\^$*+?.()|\[\]{}/]", lambda found: "\\" + found[0], value)
-
-
-def seconds(text: str) -> int:
-    """Return a duration such as `3m` in seconds."""
-    return int(text[:-1]) * {"s": 1, "m": 60, "h": 3600}[text[-1]]
-
-
 def interval_of(panel: Mapping[str, Any], span: Span) -> int:
-    """Return the interval in seconds: the span over a screen's width, not below the panel's own or 10 s."""
-    return max((span.to_ms - span.from_ms) // 1_000_000, seconds(panel.get("interval", "10s")))
+    """Return the interval in seconds."""
+    return questions.interval_s(panel, (span.to_ms - span.from_ms) // 1000)
 
 
 class DataSource:
     """The provisioned data source: its database and header, over the token that Grafana gets."""
 
-    def __init__(self, influx: Influx, provisioned: Mapping[str, Any], token: str) -> None:
+    def __init__(self, url: str, provisioned: Mapping[str, Any], token: str) -> None:
         assert provisioned["jsonData"]["httpHeaderName1"] == "Authorization"
         scheme = provisioned["secureJsonData"]["httpHeaderValue1"].split()[0]
         self._database = provisioned["jsonData"]["dbName"]
-        self._http = httpx.Client(base_url=influx.url, headers={"Authorization": f"{scheme} {token}"}, timeout=30)
+        self._http = httpx.Client(base_url=url, headers={"Authorization": f"{scheme} {token}"}, timeout=30)
 
     def ask(self, query: str) -> list[Series]:
         answer = self._http.get("/query", params={"db": self._database, "epoch": "ms", "q": query})

@@ -1,8 +1,10 @@
 """A station's last half hour, written to an InfluxDB by the server's own telemetry."""
 
 import asyncio
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -142,6 +144,26 @@ class Station:
         self._journal.append(_presses(self.end_ms))
         asyncio.run(self._run_until_hours())
         self.filled_at_ms = self._clock.now_ms()
+
+    @contextmanager
+    def writing(self, *, interval_s: float = 10.0) -> Iterator[None]:
+        """Write on as a server that runs, until left: then it is silent."""
+        silent = threading.Event()
+
+        def write() -> None:
+            while not silent.is_set():
+                self._sources.now_ms = self._clock.now_ms()
+                self._telemetry.write_states()
+                self._telemetry.write_figures()
+                silent.wait(interval_s)
+
+        thread = threading.Thread(target=write, name="station")
+        thread.start()
+        try:
+            yield
+        finally:
+            silent.set()
+            thread.join()
 
     async def _run_until_hours(self) -> None:
         """Let the service itself write the journal and the closed hours."""

@@ -10,7 +10,8 @@ import yaml
 
 from fleet_server.telemetry.influx_setup import InfluxSetup
 from grafana.build import FOLDER
-from tests.integration.grafana.backend import DataSource, Series, Span, expand, interval_of, seconds
+from grafana.smoke.questions import seconds
+from tests.integration.grafana.backend import DataSource, Series, Span, expand, interval_of
 from tests.integration.grafana.station import LUMPINI, MINUTES, NODE, OTHER, Station
 from tests.servers.influxdb import Influx, InfluxServer
 
@@ -36,7 +37,7 @@ def filled(influxdb_server: InfluxServer, tmp_path_factory: pytest.TempPathFacto
             station.fill()
         with InfluxSetup(influx.url, org=influx.org, operator_token=influxdb_server.operator_token) as setup:
             setup.prepare()
-            source = DataSource(influx, PROVISIONED, setup.new_token("grafana", may_write=False))
+            source = DataSource(influx.url, PROVISIONED, setup.new_token("grafana", may_write=False))
         yield Filled(source, Span(station.end_ms - MINUTES * 60_000, station.filled_at_ms), station.end_ms)
         source.close()
     finally:
@@ -70,10 +71,10 @@ LINES = {
     "Camera data rate": Line("position", {"CAM-A"}, {"mean": 812.5}),
     "Lamp power": Line("position", {"LMP-1"}, {"mean": 61.5}),
     "Uptime of the last closed hour": Line("kind", {"camera", "panic_button", "street_light", "sensor"}, {"last": 3_000 / 3_600}),
-    "Node load": Line("node", {NODE}, {"cpu_percent": 3.0, "memory_percent": 41.0}),
-    "Node temperature": Line("node", {NODE}, {"temperature_c": 55.5}),
-    "Waiting on nodes": Line("node", {NODE}, {"outbox_heartbeats": 2, "outbox_events": 1}),
-    "Clock offset": Line("node", {NODE}, {"clock_offset_ms": 0.7}),
+    "Node load": Line("node", {NODE}, {"หน่วยประมวลผล · CPU": 3.0, "หน่วยความจำ · memory": 41.0}),
+    "Node temperature": Line("node", {NODE}, {"อุณหภูมิ · temperature": 55.5}),
+    "Waiting on nodes": Line("node", {NODE}, {"ข้อความสถานะ · heartbeats": 2, "เหตุการณ์ · events": 1}),
+    "Clock offset": Line("node", {NODE}, {"คลาดเคลื่อน · offset": 0.7}),
 }
 OTHERS = {"Not working", "Presses", "Coverage of evidence", "How the hours were spent"}
 
@@ -207,7 +208,7 @@ def test_server_that_fell_silent_is_an_alarm_within_five_minutes(filled: Filled)
 
 
 def test_server_that_never_wrote_is_an_alarm(influxdb: Influx) -> None:
-    source = DataSource(influxdb, PROVISIONED, influxdb.token)
+    source = DataSource(influxdb.url, PROVISIONED, influxdb.token)
     assert state_of_rule(source, 1_795_485_600_000) == "Alerting"
     source.close()
 

@@ -13,11 +13,11 @@ from grafana_foundation_sdk.models import units
 from grafana_foundation_sdk.models.alerting import Rule
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from firmware_agent.contract.vocabulary import Kind
+from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.telemetry.lines import STATE_NUMBER
 from grafana.build import FOLDER, generated
 from grafana.influxql import DATA_SOURCE_UID, InfluxQL, register
-from grafana.words import KINDS, STATES
+from grafana.words import FUNCTIONS, KINDS, STATES
 
 BOARDS = sorted((FOLDER / "boards").glob("*.json"))
 
@@ -77,11 +77,40 @@ def test_panels_are_numbered_and_do_not_overlap(board: Any) -> None:
 
 def test_every_panel_says_what_it_is_in_two_languages(board: Any) -> None:
     for panel in board["panels"]:
-        thai, _, english = panel["title"].partition(" · ")
-        assert any("฀" <= letter <= "๿" for letter in thai), panel["title"]
-        assert english.isascii(), panel["title"]
-        assert len(panel["description"]) > 30, panel["title"]
+        assert_in_two_languages(panel["title"], " · ")
+        assert_in_two_languages(panel["description"], "\n\n")
+        assert len(panel["description"]) > 60, panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_board_variables_and_words_are_in_two_languages(board: Any) -> None:
+    assert_in_two_languages(board["title"], " · ")
+    assert_in_two_languages(board["description"], "\n\n")
+    for variable in board["templating"]["list"]:
+        assert_in_two_languages(variable["label"], " · ")
+        assert_in_two_languages(variable["description"], "\n\n")
+    for text in _texts(board):
+        assert_in_two_languages(text, " · ")
+
+
+def assert_in_two_languages(text: str, between: str) -> None:
+    thai, _, english = text.partition(between)
+    assert any("\u0e00" <= letter <= "\u0e7f" for letter in thai), text
+    assert english, text
+    assert not any("\u0e00" <= letter <= "\u0e7f" for letter in english), text
+
+
+def _texts(part: Any) -> Iterator[str]:
+    """Yield what is shown in the place of values and of names of columns."""
+    if isinstance(part, dict):
+        if isinstance(part.get("text"), str):
+            yield part["text"]
+        if isinstance(part.get("noValue"), str):
+            yield part["noValue"]
+        if part.get("id") in ("displayName", "noValue"):
+            yield part["value"]
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _texts(inner)
 
 
 def test_units_are_grafanas(board: Any) -> None:
@@ -133,6 +162,7 @@ def test_states_are_the_servers_with_a_word_and_a_colour_of_their_own() -> None:
     assert {word.text.partition(" · ")[2]: word.number for word in STATES} == {state.value: n for state, n in STATE_NUMBER.items()}
     assert len({word.colour for word in STATES}) == len(STATES)
     assert set(KINDS) == set(Kind)
+    assert set(FUNCTIONS) == {*Function, "all"}
 
 
 def test_token_is_a_file() -> None:
@@ -151,6 +181,28 @@ def test_dead_mans_rule_alarms_when_there_is_nothing() -> None:
     assert query["datasourceUid"] == DATA_SOURCE_UID
     model = {key: value for key, value in query["model"].items() if key != "datasource"}
     assert {key: value for key, value in InfluxQL.from_json(model).to_json().items() if key != "datasource"} == model
+
+
+def test_alerts_have_a_folder_of_their_own() -> None:
+    """Grafana reads alert rules before boards and finds folders by title: one title for both would make two folders (grafana#125079)."""
+    provisioning = FOLDER / "provisioning"
+    boards = {provider["folder"] for provider in yaml.safe_load((provisioning / "dashboards" / "fleet.yaml").read_text())["providers"]}
+    alerts = {group["folder"] for group in yaml.safe_load((provisioning / "alerting" / "fleet-server.yaml").read_text())["groups"]}
+    assert not boards & alerts
+    assert not any("/" in folder for folder in boards | alerts), "a slash would nest"
+
+
+def test_alert_speaks_two_languages_and_is_left_alone_by_grafanas_interpolation() -> None:
+    (group,) = yaml.safe_load((FOLDER / "provisioning" / "alerting" / "fleet-server.yaml").read_text())["groups"]
+    (rule,) = group["rules"]
+    for text in (group["folder"], rule["title"], *rule["annotations"].values()):
+        assert_in_two_languages(text, " · ")
+    assert "$" not in json.dumps([group["folder"], rule["title"], rule["labels"], rule["annotations"]]), (
+        "$ in labels is an environment variable"
+    )
+    assert rule["data"][0]["model"]["query"].count("$") == rule["data"][0]["model"]["query"].count("$timeFilter") == 1, (
+        "queries keep theirs"
+    )
 
 
 def test_rule_is_spelt_as_the_sdk_spells_it() -> None:
