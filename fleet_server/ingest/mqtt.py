@@ -201,18 +201,19 @@ class RestingClient(aiomqtt.Client):
 
     def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
         super()._on_socket_open(client, userdata, sock)
-        self._loop.call_soon_threadsafe(self._watch, client, sock)  # takes the place of the library's reader
+        if isinstance(sock, GreedySocket):  # of a plain socket nobody can tell whether there is more to read
+            self._loop.call_soon_threadsafe(self._watch, client, sock)  # takes the place of the library's reader
 
-    def _watch(self, client: Client, sock: Any) -> None:
+    def _watch(self, client: Client, sock: GreedySocket) -> None:
         if sock.fileno() >= 0:  # else it was closed during the rest
             self._loop.add_reader(sock.fileno(), self._read, client, sock)
 
-    def _read(self, client: Client, sock: Any) -> None:
+    def _read(self, client: Client, sock: GreedySocket) -> None:
         self._loop.remove_reader(sock.fileno())
         self._loop.call_later(self.REST_S, self._watch, client, sock)
         try:
             client.loop_read()
-            while sock.fileno() >= 0 and isinstance(sock, ssl.SSLSocket) and sock.pending():
+            while sock.fileno() >= 0 and sock.pending():
                 client.loop_read()
         except Exception as error:  # noqa: BLE001  # whatever it is, the connection is of no use any more
             if not self._disconnected.done():

@@ -15,7 +15,7 @@ from firmware_agent.contract.topics import ALL_UP, Down, Up, up
 from fleet_server.clock import SystemClock
 from fleet_server.errors import Transient
 from fleet_server.ingest.metrics import IngestMetrics
-from fleet_server.ingest.mqtt import BrokerAddress, Mqtt, Timing
+from fleet_server.ingest.mqtt import BrokerAddress, Mqtt, RestingClient, Timing
 from tests.servers.mosquitto import Mosquitto
 
 NODE = ids.new_node_id()
@@ -71,6 +71,31 @@ async def test_messages_come_and_go(authority: Any, tls_mosquitto: Mosquitto) ->
             await connection.publish(NODE, Down.DESIRED, b"{}", retain=True)
     assert taken.messages[0] == (up(NODE, Up.STATUS), b"1", False)
     assert ALL_UP == "ssz/1/+/up/#"
+
+
+async def test_one_reading_brings_many_messages(authority: Any, tls_mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
+    core, taken, readings = authority.issue("svc-core"), Taken(), 0
+    read = RestingClient._read
+
+    def counted(self: RestingClient, client: Any, sock: Any) -> None:
+        nonlocal readings
+        readings += 1
+        read(self, client, sock)
+
+    monkeypatch.setattr(RestingClient, "_read", counted)
+    connection = connection_of(
+        BrokerAddress("localhost", tls_mosquitto.port, authority.ca_file, core.certificate, core.key),
+        taken,
+    )
+    async with running(connection):
+        await until(lambda: connection.is_connected)
+        assert connection._client is not None
+        before = readings
+        for number in range(500):
+            connection._client._client.publish(up(NODE, Up.HEARTBEAT), b"%d" % number, qos=0)
+        await until(lambda: len(taken.messages) == 500)
+    assert [payload for _, payload, _ in taken.messages] == [b"%d" % number for number in range(500)]
+    assert readings - before < 250
 
 
 # paho leaves the socket of a failed handshake to the garbage collector, which says so.
