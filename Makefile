@@ -4,6 +4,8 @@ BIN := .venv/bin
 DATA ?= var/demo
 PYTHON ?= python3
 export PYTHON
+# Programs are started by the hundred here: Python may keep what it has compiled, whatever this machine says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## say what each target does

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from asn1crypto import csr, parser  # type: ignore[import-untyped]  # ships no types
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -150,6 +149,8 @@ def _without_null(der: bytes) -> bytes | None:
 
     The field lies outside of what is signed, so the signature stays good. Source: RFC 5758 §3.2 (parameters MUST be absent).
     """
+    from asn1crypto import csr  # type: ignore[import-untyped]  # ships no types; takes long to load, and few requests need it
+
     try:
         request = csr.CertificationRequest.load(der, strict=True)
         algorithm = request["signature_algorithm"]
@@ -163,4 +164,6 @@ def _without_null(der: bytes) -> bytes | None:
 
 
 def _sequence(content: bytes) -> bytes:
+    from asn1crypto import parser
+
     return bytes(parser.emit(0, 1, 16, content))

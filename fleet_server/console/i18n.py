@@ -1,6 +1,6 @@
 """Languages of the pages: Thai first, English beside it.
 
-Msgids are English sentences; the Thai catalogue `locale/th.po` is compiled in memory at start, so no compiled file can be
+Msgids are English sentences; the Thai catalogue `locale/th.po` is compiled in memory when it is first asked for, so no compiled file can be
 out of date. A sentence is translated whole: values go in by named placeholders.
 """
 
@@ -10,11 +10,10 @@ from functools import cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from babel.messages.catalog import Catalog
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
+if TYPE_CHECKING:  # loaded with the first page: a server is up sooner without
+    from babel.messages.catalog import Catalog
 
 LOCALE_DIR: Final = Path(__file__).parent / "locale"
 COOKIE: Final = "ssz_lang"
@@ -32,8 +31,10 @@ def N_(message: str) -> str:  # noqa: N802  # gettext's own name for "translate 
     return message
 
 
-def read_catalogue(language: Language) -> Catalog:
+def read_catalogue(language: Language) -> "Catalog":
     """Read the committed catalogue of a language."""
+    from babel.messages.pofile import read_po
+
     with (LOCALE_DIR / f"{language}.po").open("rb") as file:
         return read_po(file, locale=str(language), abort_invalid=True)
 
@@ -43,6 +44,8 @@ def translations(language: Language) -> NullTranslations:
     """Return the translations of a language; English is what the msgids are in."""
     if language is Language.ENGLISH:
         return NullTranslations()
+    from babel.messages.mofile import write_mo
+
     compiled = BytesIO()
     write_mo(compiled, read_catalogue(language))
     compiled.seek(0)

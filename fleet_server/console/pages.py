@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -37,11 +38,11 @@ class Pages:
 
     def __init__(self, assets: Assets) -> None:
         """`assets` gives the addresses of style and script."""
-        self._environments: Final = {language: _environment(language, assets) for language in Language}
+        self._environment_of: Final = cache(partial(_environment, assets=assets))
 
     def render(self, template: str, language: Language, context: Mapping[str, Any]) -> str:
         """Render a whole page or a piece of one. The context must hold `now_ms`."""
-        return self._environments[language].get_template(template).render(context)
+        return self._environment_of(language).get_template(template).render(context)
 
     def say(self, sentence: Sentence, language: Language) -> str:
         """Translate one sentence, for plain text."""
@@ -53,7 +54,7 @@ def without_ages(html: str) -> str:
     return _AGE_TEXT.sub(r"\1", html)
 
 
-def _environment(language: Language, assets: Assets) -> Environment:
+def _environment(language: Language, *, assets: Assets) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATE_DIR),
         autoescape=True,

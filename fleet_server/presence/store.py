@@ -6,13 +6,12 @@ from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, Index, String, Table, Text, bindparam, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from firmware_agent.contract.ids import Channel, NodeId
 from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.presence.layers import NodeStatus, PositionStatus
 from fleet_server.presence.model import FunctionState, State
-from fleet_server.storage.database import metadata
+from fleet_server.storage.database import dialect_insert, metadata
 
 position_status = Table(
     "position_status",
@@ -126,7 +125,7 @@ def nodes(connection: Connection, *, unit_path: str) -> dict[NodeId, NodeStatus]
 
 
 def _upsert(connection: Connection, table: Table) -> Any:
-    statement: Any = postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+    statement = dialect_insert(connection, table)
     changed = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
 

@@ -1,11 +1,8 @@
 """What was last told of each unit's innovation count, so that a restart tells only what changed."""
 
-from typing import Any
-
 from sqlalchemy import BigInteger, Column, Connection, String, Table, Text, select
-from sqlalchemy.dialects import postgresql, sqlite
 
-from fleet_server.storage.database import metadata
+from fleet_server.storage.database import dialect_insert, metadata
 
 innovation_status = Table(
     "innovation_status",
@@ -23,7 +20,7 @@ def told(connection: Connection) -> dict[str, str]:
 
 def tell(connection: Connection, unit_path: str, data: str, at_ms: int) -> None:
     """Keep what is told of a unit."""
-    statement: Any = postgresql.insert(innovation_status) if connection.dialect.name == "postgresql" else sqlite.insert(innovation_status)
+    statement = dialect_insert(connection, innovation_status)
     upsert = statement.on_conflict_do_update(
         index_elements=["unit_path"], set_={"data": statement.excluded.data, "at_ms": statement.excluded.at_ms}
     )

@@ -1,12 +1,11 @@
 """Tables of this room: lines that no store will ever take, with the reason."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, delete, func, insert, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
 
-from fleet_server.storage.database import RowNumber, metadata
+from fleet_server.storage.database import RowNumber, dialect_insert, metadata
 
 _KEPT: Final = 1000
 
@@ -58,9 +57,10 @@ def mark_late(connection: Connection, hours: Iterable[tuple[str, int]], *, at_ms
     """Remember hours that late evidence touched."""
     rows = [{"position_id": position_id, "hour_ms": hour_ms, "marked_at_ms": at_ms} for position_id, hour_ms in hours]
     if rows:
-        statement: Any = postgresql.insert(late_hour) if connection.dialect.name == "postgresql" else sqlite.insert(late_hour)
         keys = list(late_hour.primary_key.columns)
-        connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"marked_at_ms": at_ms}), rows)
+        connection.execute(
+            dialect_insert(connection, late_hour).on_conflict_do_update(index_elements=keys, set_={"marked_at_ms": at_ms}), rows
+        )
 
 
 def late_before(connection: Connection, at_ms: int, *, limit: int = 500) -> list[tuple[str, int]]:

@@ -23,10 +23,9 @@ from sqlalchemy import (
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from firmware_agent.contract.ids import BootId, NodeId
-from fleet_server.storage.database import metadata
+from fleet_server.storage.database import dialect_insert, metadata
 from fleet_server.uptime.model import PART_NAMES, Parts
 
 _CHUNK: Final = 400
@@ -208,7 +207,7 @@ def mark(connection: Connection, wanted: Iterable[tuple[str, int]], *, due_at_ms
     ]
     if not values:
         return
-    statement, old = _insert(connection, ledger_dirty), ledger_dirty.c
+    statement, old = dialect_insert(connection, ledger_dirty), ledger_dirty.c
     due = case((statement.excluded.due_at_ms < old.limit_at_ms, statement.excluded.due_at_ms), else_=old.limit_at_ms)
     upsert = statement.on_conflict_do_update(
         index_elements=list(ledger_dirty.primary_key.columns), set_={"mark": old.mark + 1, "due_at_ms": due}
@@ -253,7 +252,7 @@ def save_undated(connection: Connection, boots: Mapping[BootKey, Undated]) -> No
     if not boots:
         return
     names = ("received_from_ms", "received_to_ms", "mono_from_ms", "mono_to_ms")
-    statement = _insert(connection, ledger_undated)
+    statement = dialect_insert(connection, ledger_undated)
     upsert = statement.on_conflict_do_update(
         index_elements=list(ledger_undated.primary_key.columns), set_={name: statement.excluded[name] for name in names}
     )
@@ -283,7 +282,7 @@ def save_inputs(connection: Connection, changed: Mapping[str, Mapping[str, Any]]
     """Write inputs, new and changed."""
     if changed:
         values = [{"position_id": name, "inputs": json.dumps(data, sort_keys=True)} for name, data in changed.items()]
-        statement = _insert(connection, ledger_input)
+        statement = dialect_insert(connection, ledger_input)
         keys = list(ledger_input.primary_key.columns)
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_={"inputs": statement.excluded.inputs}), values)
 
@@ -296,14 +295,10 @@ def state(connection: Connection) -> tuple[int, int] | None:
 
 def set_state(connection: Connection, *, started_ms: int, closed_ms: int) -> None:
     """Write both."""
-    statement = _insert(connection, ledger_state)
+    statement = dialect_insert(connection, ledger_state)
     keys = list(ledger_state.primary_key.columns)
     upsert = statement.on_conflict_do_update(index_elements=keys, set_={"value_ms": statement.excluded.value_ms})
     connection.execute(upsert, [{"name": "started", "value_ms": started_ms}, {"name": "closed", "value_ms": closed_ms}])
-
-
-def _insert(connection: Connection, table: Table) -> Any:
-    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
 def _chunks(items: Sequence[Any], size: int = _CHUNK) -> Iterator[Sequence[Any]]:
