@@ -100,7 +100,7 @@ class _Line:
             raise _Finished("timeout") from error
         except ConnectionRefusedError as error:
             raise _Finished("refused") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that no name server can be asked for is a UnicodeError
             raise _Finished("unreachable") from error
         return _Line(target, reader, writer, timeout_s)
 

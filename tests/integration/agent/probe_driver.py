@@ -20,6 +20,8 @@ class ProbeButton:
     def __init__(self, settings: Mapping[str, Any], port: Port) -> None:
         if settings.get("bad"):
             raise ConfigurationError("bad: must not be set")
+        if settings.get("odd"):
+            raise KeyError("a mistake in the driver")
         self.settings = settings
         self.port = port
         self.acked: list[EventId] = []

@@ -155,7 +155,11 @@ async def test_desired_configuration_is_applied_reported_and_survives(mosquitto:
 
 @pytest.mark.parametrize(
     ("desired", "says"),
-    [(Desired(VERSION, 4, None, {BTN: {"bad": True}}), "bad"), (Desired(VERSION, 4, None, {Channel("cam-9"): {}}), "cam-9")],
+    [
+        (Desired(VERSION, 4, None, {BTN: {"bad": True}}), "bad"),
+        (Desired(VERSION, 4, None, {BTN: {"odd": True}}), "KeyError"),
+        (Desired(VERSION, 4, None, {Channel("cam-9"): {}}), "cam-9"),
+    ],
 )
 async def test_wrong_desired_configuration_is_refused_whole(mosquitto: Mosquitto, tmp_path: Path, desired: Desired, says: str) -> None:
     async with StubServer(mosquitto.port, NODE) as server, running(make_node(tmp_path, mosquitto.port)) as probes:

@@ -111,6 +111,9 @@ def test_a_wrong_profile_is_named(tmp_path: Path) -> None:
     wrong.write_text('description = "x"\n[reading]\ntable = "coil"\naddress = 0\ndatatype = "uint16"\n')
     with pytest.raises(ConfigurationError, match=r"wrong\.toml.*reading\.table"):
         load_profile(str(wrong), SensorProfile, "firmware_agent.drivers.sensor")
+    wrong.write_bytes(b"description = '\xff'")
+    with pytest.raises(ConfigurationError, match=r"wrong\.toml"):
+        load_profile(str(wrong), SensorProfile, "firmware_agent.drivers.sensor")
     wrong.write_text("description = ")
     with pytest.raises(ConfigurationError, match=r"wrong\.toml"):
         load_profile(str(wrong), SensorProfile, "firmware_agent.drivers.sensor")
