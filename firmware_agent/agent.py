@@ -66,6 +66,7 @@ class Agent:
         self._status_file = StatusFile(config.status_file)
         self._page = StatusPage(config, identity, clock, outbox, self._uplink, self._supervisor, self._desired, self._assembler)
         self._channel_of: dict[EventId, Channel] = {}
+        self._recording: set[asyncio.Task[EventId]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._soon = asyncio.Event()
         self._beat_at_s = 0.0
@@ -87,6 +88,8 @@ class Agent:
                 sdnotify.notify("READY=1")
         finally:
             self._tasks = None
+            if self._recording:
+                await asyncio.wait(self._recording)
             await self._resources.aclose()
             self._uplink.why_not_connected = "the agent was stopped"
             self._write_status()
@@ -99,10 +102,10 @@ class Agent:
             self._soon.set()
 
     async def happen(self, channel: Channel, happening: Happening) -> EventId:
-        """See `Port.happen`. Once begun it runs to its end, though the driver be cancelled."""
-        if self._tasks is None:
-            raise RuntimeError("the agent does not run")
-        task = self._tasks.create_task(self._record(channel, happening), name=f"event-{channel}")
+        """See `Port.happen`. Once begun it runs to its end, though the driver or the agent be cancelled: no task group may stop it."""
+        task = asyncio.create_task(self._record(channel, happening), name=f"event-{channel}")
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
         return await asyncio.shield(task)
 
     async def _record(self, channel: Channel, happening: Happening) -> EventId:

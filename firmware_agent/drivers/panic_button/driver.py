@@ -201,20 +201,18 @@ class PanicButton:
                 await asyncio.shield(asyncio.ensure_future(self._tell_rest()))
 
     async def _tell_all(self) -> None:
+        """Store what is untold; an event that cannot be stored now stays the first, and is tried again until it is."""
         while self._untold:
             happening = self._untold.popleft()
-            event_id = await self._store(happening)
-            if happening.type is EventType.PRESS:
-                self._stored(happening, event_id)
-
-    async def _store(self, happening: Happening) -> EventId:
-        """Store one event; one that cannot be stored now is tried again until it is."""
-        while True:
             try:
-                return await asyncio.shield(asyncio.ensure_future(self._port.happen(happening)))
+                event_id = await asyncio.shield(asyncio.ensure_future(self._port.happen(happening)))
             except AgentError as error:
+                self._untold.appendleft(happening)
                 _log.error("%s: %s cannot be stored yet: %s", self._port.channel, happening.type.value, error)
                 await asyncio.sleep(_RETRY_S)
+                continue
+            if happening.type is EventType.PRESS:
+                self._stored(happening, event_id)
 
     async def _tell_rest(self) -> None:
         while self._untold:

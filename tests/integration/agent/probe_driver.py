@@ -27,8 +27,16 @@ class ProbeButton:
         self.acked: list[EventId] = []
         self.verdict = Verdict.WORKING
         self.crash = False
+        self.last_words = False
 
     async def run(self) -> None:
+        try:
+            await self._watch()
+        finally:
+            if self.last_words:
+                await asyncio.shield(asyncio.ensure_future(self.press()))
+
+    async def _watch(self) -> None:
         presses = Path(self.settings["presses"]) if "presses" in self.settings else None
         while True:
             if self.crash:
