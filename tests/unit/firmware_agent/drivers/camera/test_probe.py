@@ -92,6 +92,7 @@ async def test_a_camera_that_hangs_up_after_its_challenge() -> None:
         ([b"RTSP/1.0 200 OK\r\nContent-Length: 99999999\r\n\r\n"], "bad_reply"),
         ([b"RTSP/1.0 200 OK\r\nContent-Length: many\r\n\r\n"], "bad_reply"),
         ([b"x" * 100_000], "bad_reply"),
+        ([b"RTSP/1.0 200 OK\r\n\r\n", b"RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Digest " + b"a" * 9_000 + b"\r\n\r\n"], "bad_reply"),
         ([b"RTSP/1.0 200 OK\r\nContent-Length: 10\r\n\r\nabc"], "silent"),
     ],
 )
