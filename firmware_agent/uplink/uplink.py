@@ -43,7 +43,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Ears:
-    """Who is told what the server says; called on the event loop, must not block."""
+    """Who is told what the server says, which may be of nothing we know; called on the event loop, must not block."""
 
     on_desired: Callable[[bytes], None]
     on_command: Callable[[bytes], None]
@@ -278,12 +278,11 @@ class Uplink:
                 raise ValueError("not for a node")
 
     async def _acknowledged(self, ack: Ack, link: Link, ears: Ears) -> None:
-        outcome = await self._outbox.apply(ack)
+        is_foreign = await self._outbox.apply(ack)
         for event in ack.events:
             self._events.forget(event)
-        for event in outcome.events:
-            ears.on_acknowledged(event)
-        if outcome.is_foreign:
+            ears.on_acknowledged(event)  # whether or not our card can forget it
+        if is_foreign:
             self._live_from = None
             await self._birth(link)
         elif ack.stream is not None:

@@ -11,6 +11,8 @@ from firmware_agent.contract.ids import Channel, CommandId, EventId
 from firmware_agent.contract.messages import VERSION, Ack, Command, Desired
 from firmware_agent.contract.topics import Down, Up
 from firmware_agent.contract.vocabulary import Action, Online, ResultStatus, Verdict
+from firmware_agent.outbox.model import StorageFailed
+from firmware_agent.outbox.store import Store
 from hil.faults.proxy import FaultProxy, Network
 from tests.integration.agent.nodes import NODE, make_node, running, status
 from tests.integration.agent.stub_server import StubServer, until
@@ -40,6 +42,19 @@ async def test_press_is_sent_at_once_and_acknowledged_only_by_the_server(mosquit
         await server.send(Down.ACK, Ack(VERSION, events=[event]))
         await until(lambda: probes.of().acked == [event])
         await until(lambda: status(tmp_path)["events"] == {"made": 1, "acked": 1, "held": 0})
+
+
+async def test_green_light_does_not_wait_for_a_card_that_cannot_forget(
+    mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReadOnly(Store):
+        def apply(self, ack: Ack) -> bool:
+            raise StorageFailed("The outbox cannot be written: disk I/O error")
+
+    monkeypatch.setattr("firmware_agent.process.Store", ReadOnly)
+    async with StubServer(mosquitto.port, NODE), running(make_node(tmp_path, mosquitto.port)) as probes:
+        event = await probes.of().press()
+        await until(lambda: event in probes.of().acked)
 
 
 async def test_press_during_an_outage_arrives_once_after_it(mosquitto: Mosquitto, tmp_path: Path) -> None:

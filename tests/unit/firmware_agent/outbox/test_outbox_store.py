@@ -14,6 +14,7 @@ from firmware_agent.contract.vocabulary import ClockQuality
 from firmware_agent.outbox.model import Limits, StorageFailed
 from firmware_agent.outbox.store import Store
 from tests.unit.firmware_agent.drafts import WALL_MS, heartbeat, press
+from tests.unit.firmware_agent.outbox.damage import NoCommit, spoil
 
 SMALL = Limits(max_bytes=256 * 1024, ballast_bytes=0)
 
@@ -76,8 +77,7 @@ def test_acknowledgement_forgets_all_but_the_gaps(open_store: Any) -> None:
     store = open_store()
     for _ in range(10):
         store.put_heartbeat(heartbeat())
-    outcome = store.apply(Ack(VERSION, store.stream, 8, [(3, 4), (6, 6)]))
-    assert outcome.forgotten == 5
+    assert not store.apply(Ack(VERSION, store.stream, 8, [(3, 4), (6, 6)]))
     assert seqs(store, store.stream) == [3, 4, 6, 9, 10]
     assert messages.decode(Heartbeat, store.put_heartbeat(heartbeat()).body).floor == 3
     count = store.counts().streams[-1]
@@ -87,7 +87,7 @@ def test_acknowledgement_forgets_all_but_the_gaps(open_store: Any) -> None:
 def test_acknowledgement_of_a_strange_stream_does_nothing(open_store: Any) -> None:
     store = open_store()
     store.put_heartbeat(heartbeat())
-    assert store.apply(Ack(VERSION, StreamId("f" * 16), 100)).forgotten == 0
+    assert not store.apply(Ack(VERSION, StreamId("f" * 16), 100))
     assert seqs(store, store.stream) == [1]
 
 
@@ -96,10 +96,22 @@ def test_acknowledgement_of_what_was_never_made_is_not_believed(open_store: Any)
     store = open_store()
     store.put_heartbeat(heartbeat())
     before = store.stream
-    outcome = store.apply(Ack(VERSION, before, 7))
-    assert outcome.is_foreign
+    assert store.apply(Ack(VERSION, before, 7))
     assert store.stream != before
     assert seqs(store, before) == [1]
+
+
+def test_stream_that_cannot_be_renewed_now_goes_on(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store()
+    store.put_heartbeat(heartbeat())
+    before = store.stream
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_db", NoCommit(store._db))
+        with pytest.raises(StorageFailed):
+            store.apply(Ack(VERSION, before, 7))
+    assert store.put_heartbeat(heartbeat()).seq == 2
+    assert store.apply(Ack(VERSION, before, 7))
+    assert store.stream != before
 
 
 def test_event_ids_count_in_their_stream_and_are_never_used_again(open_store: Any) -> None:
@@ -114,10 +126,9 @@ def test_event_ids_count_in_their_stream_and_are_never_used_again(open_store: An
 def test_event_stays_until_its_own_acknowledgement(open_store: Any) -> None:
     store = open_store()
     one, two = store.put_event(press()), store.put_event(press())
-    outcome = store.apply(Ack(VERSION, store.stream, 0, events=[two.event_id, two.event_id, EventId("x" * 56)]))
-    assert outcome.events == (two.event_id,)
+    store.apply(Ack(VERSION, store.stream, 0, events=[two.event_id, two.event_id, EventId("x" * 56)]))
     assert [e.event_id for e in store.events()] == [one.event_id]
-    assert store.apply(Ack(VERSION, events=[two.event_id])).events == ()
+    store.apply(Ack(VERSION, events=[two.event_id]))
     counts = store.counts()
     assert (counts.events_made, counts.events_acked, counts.events_held) == (2, 1, 1)
 
