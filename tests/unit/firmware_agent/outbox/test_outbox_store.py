@@ -1,6 +1,5 @@
 """The outbox: sad paths first."""
 
-import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -224,17 +223,28 @@ def test_damaged_file_is_moved_aside(open_store: Any, tmp_path: Path, damage: by
 def test_events_are_rescued_from_a_damaged_file(open_store: Any, tmp_path: Path) -> None:
     store = open_store()
     saved = store.put_event(press())
-    for _ in range(200):
-        store.put_heartbeat(heartbeat(padding=1000))
     store.close()
-    db = sqlite3.connect(tmp_path / "outbox.db")
-    root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'heartbeat'").fetchone()[0]
-    db.execute("UPDATE meta SET value = '0' WHERE key = 'is_clean'")
-    db.commit()
-    db.close()
-    with (tmp_path / "outbox.db").open("r+b") as file:
-        file.seek((root - 1) * 1024)
-        file.write(os.urandom(1024))
+    spoil(tmp_path / "outbox.db")
+    again = open_store("boot-2")
+    assert [e.event_id for e in again.events()] == [saved.event_id]
+    assert again.put_heartbeat(heartbeat()).seq == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["outbox.db", "outbox.db-damaged", "outbox.db-wal"]
+
+
+def test_rescue_that_was_ended_half_way_is_begun_again(open_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store()
+    saved = store.put_event(press())
+    store.close()
+    spoil(tmp_path / "outbox.db")
+    for end in (Path.hardlink_to, Path.replace):
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, end.__name__, killed)
+            with pytest.raises(KeyboardInterrupt):
+                open_store("boot-2")
     assert [e.event_id for e in open_store("boot-2").events()] == [saved.event_id]
 
 
