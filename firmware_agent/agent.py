@@ -70,6 +70,7 @@ class Agent:
         self._tasks: asyncio.TaskGroup | None = None
         self._soon = asyncio.Event()
         self._beat_at_s = 0.0
+        self._connected_wall_ms = 0
         self._status_error = ""
 
     async def run(self) -> None:
@@ -80,7 +81,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                ears = Ears(self._on_desired, self._on_command, self._on_acknowledged, self._report)
+                ears = Ears(self._on_desired, self._on_command, self._on_acknowledged, self._on_connected)
                 tasks.create_task(self._uplink.run(ears), name="uplink")
                 tasks.create_task(self._supervisor.run(), name="supervisor")
                 tasks.create_task(self._beat(), name="heartbeat")
@@ -152,6 +153,10 @@ class Agent:
         if channel is not None:
             self._supervisor.acknowledged(channel, event)
 
+    def _on_connected(self) -> None:
+        self._connected_wall_ms = self._clock.wall_ms()
+        self._report()
+
     def _learn_channel(self, stored: StoredEvent) -> None:
         with suppress(BadMessage):
             self._channel_of[stored.event_id] = messages.decode(Event, stored.body).channel
@@ -208,12 +213,17 @@ class Agent:
         return now_s - self._beat_at_s < self._desired.in_force.heartbeat_interval_s + _STALE_S
 
     def _remember_good_time(self) -> None:
-        """Raise the clock's floor while the server's certificate and something on this machine both vouch for the time."""
+        """Raise the clock's floor to what the server's certificate and something on this machine both vouch for.
+
+        The certificate was held against the clock when the connection was made: a clock that was set ahead since is not believed,
+        for a floor never sinks again.
+        """
         if not self._uplink.is_connected or not self._clock.quality().is_trusted:
             return
-        known_ms, now_ms = int(self._outbox.recall("", "good_time_ms") or 0), self._clock.wall_ms()
-        if now_ms - known_ms >= 3_600_000 or self._outbox.recall("", "good_boot") != self._clock.boot:
-            self._outbox.remember("", "good_time_ms", str(max(known_ms, now_ms)))
+        vouched_ms = self._connected_wall_ms + self._clock.mono_ms() - self._uplink.since_ms
+        known_ms, good_ms = int(self._outbox.recall("", "good_time_ms") or 0), min(vouched_ms, self._clock.wall_ms())
+        if good_ms - known_ms >= 3_600_000 or self._outbox.recall("", "good_boot") != self._clock.boot:
+            self._outbox.remember("", "good_time_ms", str(max(known_ms, good_ms)))
             self._outbox.remember("", "good_boot", self._clock.boot)
 
     def _write_status(self) -> None:
