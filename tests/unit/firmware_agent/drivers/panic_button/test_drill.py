@@ -45,5 +45,9 @@ def test_age_over_a_reboot_needs_two_good_clocks() -> None:
     after = Rebooted(wall_ms=before.wall_ms() + 3_600_000, mono_ms=10)
     assert age_s(dated, after) == 3600.0
     assert age_s(undated, after) is None
+    after.step(before.wall_ms() - 59_000)
+    assert age_s(dated, after) == 0.0
+    after.step(before.wall_ms() - 3_600_000)
+    assert age_s(dated, after) is None, "a proof from the future would prove the button until then"
     after.trust = ClockQuality.NONE
     assert age_s(dated, after) is None
