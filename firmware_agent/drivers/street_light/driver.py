@@ -178,7 +178,7 @@ class StreetLight:
 
     async def _switch_and_measure(self, level: int) -> Measured | None:
         settings = self._settings
-        bus = self._port.shared(f"modbus:{settings.bus}", lambda: open_bus(settings.bus, timeout_s=settings.timeout_s))
+        bus = self._port.shared(f"modbus:{parse_bus(settings.bus)}", lambda: open_bus(settings.bus, timeout_s=settings.timeout_s))
         coil = await bus.read_coil(settings.relay_unit, self._coil)
         if coil != bool(level):
             await bus.write_coil(settings.relay_unit, self._coil, bool(level))
