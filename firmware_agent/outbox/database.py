@@ -69,6 +69,9 @@ def _renew(path: Path) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with suppress(OSError):  # what is in the way is said by the database below
+        path.touch()
+        path.chmod(0o600)  # settings that the server wants are kept here, a camera's password among them
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one connection for ever: no shared memory, and a second agent is refused

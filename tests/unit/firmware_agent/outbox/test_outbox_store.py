@@ -1,6 +1,7 @@
 """The outbox: sad paths first."""
 
 import sqlite3
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,12 @@ def test_heartbeats_count_from_one_and_carry_the_floor(open_store: Any) -> None:
     stored = [store.put_heartbeat(heartbeat()) for _ in range(3)]
     decoded = [messages.decode(Heartbeat, s.body) for s in stored]
     assert [(h.seq, h.floor, h.stream) for h in decoded] == [(1, 1, store.stream), (2, 1, store.stream), (3, 1, store.stream)]
+
+
+def test_nobody_else_on_the_node_may_read_it(open_store: Any, tmp_path: Path) -> None:
+    (tmp_path / "outbox.db").touch(mode=0o644)
+    open_store().remember("", "desired", '{"cam-1":{"password":"secret"}}')
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {"outbox.db": 0o600, "outbox.db-wal": 0o600}
 
 
 def test_killed_process_goes_on_with_the_same_stream(open_store: Any) -> None:
