@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import time
 
 import pytest
 from hypothesis import given
@@ -72,6 +73,28 @@ def test_acknowledged_event_is_not_sent_again() -> None:
     pending.forget(event(1).event_id)
     pending.forget(event(2).event_id)
     assert (pending.take(0), pending.wait_ms(0), len(pending)) == (None, None, 0)
+
+
+def test_backlog_of_a_chattering_contact_costs_in_proportion() -> None:
+    def cost_s(count: int) -> float:
+        pending = PendingEvents()
+        began_s = time.process_time()
+        for n in range(count):
+            pending.add(event(n))
+        while (sent := pending.take(0)) is not None:
+            pending.forget(sent.event_id)
+        assert pending.wait_ms(0) is None
+        for n in range(count):
+            pending.add(event(n))
+            pending.take(n)
+        pending.begin_session()
+        assert pending.wait_ms(0) == 0
+        while pending.take(0) is not None:
+            pass
+        return time.process_time() - began_s
+
+    small_s, large_s = (min(cost_s(count) for _ in range(3)) for count in (250, 2_000))
+    assert large_s < 24 * small_s
 
 
 def test_plan_is_what_the_acknowledgement_asks() -> None:
