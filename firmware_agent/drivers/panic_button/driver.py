@@ -67,6 +67,7 @@ class PanicButton:
         self._untold: deque[Happening] = deque()
         self._early: deque[EventId] = deque(maxlen=64)
         self._unreadable_seen = False
+        self._has_dark_light = False
         self._wake = asyncio.Event()
         self._has_untold = asyncio.Event()
         self._last: tuple[Verdict, str] | None = None
@@ -114,8 +115,12 @@ class PanicButton:
         wiring = LineSettings(settings.wiring, settings.is_active_low)
         for name in ("led_amber", "led_green", "buzzer"):
             line = getattr(settings, name)
-            if line is not None:
-                self._outputs[name] = await gpio.drive(line)
+            try:
+                if line is not None:
+                    self._outputs[name] = await gpio.drive(line)
+            except GpioUnavailable as error:  # a light that stays dark must not silence the button
+                self._has_dark_light = True
+                _log.error("%s: %s stays dark: %s", self._port.channel, name, error)
         for line in (settings.line, settings.line_nc):
             if line is not None:
                 self._inputs.append(await gpio.watch(line, wiring, self._on_edge))
@@ -262,4 +267,6 @@ class PanicButton:
             return Verdict.UNKNOWN, "clock_untrusted"
         if age > self._settings.drill_max_age_days * _DAY_S:
             return Verdict.UNKNOWN, "test_overdue"
+        if self._has_dark_light:
+            return Verdict.DEGRADED, "lights_unavailable"
         return Verdict.WORKING, ""

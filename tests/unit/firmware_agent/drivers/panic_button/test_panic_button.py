@@ -10,6 +10,8 @@ from firmware_agent.contract.vocabulary import Action, EventType, Function, Resu
 from firmware_agent.drivers.fake import NODE, STREAM
 from firmware_agent.drivers.panic_button import create
 from firmware_agent.errors import ConfigurationError
+from firmware_agent.gpio import GpioUnavailable
+from firmware_agent.gpio.simulated import SimulatedGpio
 from hil.simulators.gpio import Button, GpioSimulator
 from tests.unit.firmware_agent.drivers.live_port import LivePort, running, until
 
@@ -71,6 +73,23 @@ async def test_only_an_acknowledged_drill_proves_the_button_and_it_is_remembered
     overdue.memory().values.update(port.memory().values)
     async with running(create({**button.settings(), **FAST, "drill_max_age_days": 1e-9}, overdue), overdue):
         await overdue.saw(Function.PRESS, Verdict.UNKNOWN, "test_overdue")
+
+
+async def test_a_light_that_cannot_be_had_does_not_silence_the_button(button: Button) -> None:
+    class Dark(SimulatedGpio):
+        async def drive(self, line: int) -> Any:
+            raise GpioUnavailable(f"line {line}: busy")
+
+    port = LivePort("btn-1")
+    address = button.settings()["gpio"]
+    port.resources[f"gpio:{address}"] = Dark(Path(address.removeprefix("simulated:")))
+    driver = create({**button.settings(), **FAST}, port)
+    async with running(driver, port):
+        await port.saw(Function.PRESS, Verdict.UNKNOWN, "never_tested")
+        await button.press()
+        await until(lambda: bool(port.happened(EventType.PRESS)))
+        driver.acknowledged(FIRST)
+        await port.saw(Function.PRESS, Verdict.DEGRADED, "lights_unavailable")
 
 
 async def test_after_drill_end_a_press_is_meant(button: Button) -> None:
