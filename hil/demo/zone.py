@@ -82,7 +82,7 @@ class DemoZone:
         await self._stock_spares()
         await self._register_positions()
         for serial in layout.NODES:
-            self.devices.write_config(self.place, serial, self.ports)
+            self.devices.write_config(self.place, serial)
         self._say(f"Starting {len(self.agents)} agents on simulated cameras, buttons, lamps and a sensor")
         for agent in self.agents.values():
             await agent.start()
