@@ -3,16 +3,18 @@
 import socket
 import ssl
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_agent.contract.ids import EventId, StreamId
-from firmware_agent.drivers.fake import ManualClock
+from firmware_agent.drivers.fake import NODE, ManualClock
 from firmware_agent.outbox.model import StoredEvent
 from firmware_agent.uplink.backoff import Backoff
 from firmware_agent.uplink.explain import alert, explain
+from firmware_agent.uplink.link import Link, LinkDown, Server, Will
 from firmware_agent.uplink.pending import PendingEvents
 from firmware_agent.uplink.replay import ReplayPlan
 
@@ -158,6 +160,16 @@ def test_failure_is_one_clear_sentence(error: Exception, says: str) -> None:
     text = explain(error, where="fleet:8883", clock=ManualClock())
     assert says in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("content", [None, b"not PEM"])
+async def test_certificates_that_cannot_be_used_are_named_and_not_the_server(tmp_path: Path, content: bytes | None) -> None:
+    anchors = tmp_path / "ca.pem"
+    if content is not None:
+        anchors.write_bytes(content)
+    server = Server("127.0.0.1", 1, ca_file=anchors, cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
+    with pytest.raises(LinkDown, match=r"ca\.pem.*cannot be used: "):
+        await Link(server, NODE, ManualClock()).open(Will("topic", b""))
 
 
 def test_unknown_alert_is_no_explanation() -> None:
