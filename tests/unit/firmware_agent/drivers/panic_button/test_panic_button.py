@@ -57,6 +57,7 @@ async def test_only_an_acknowledged_drill_proves_the_button_and_it_is_remembered
     port = LivePort("btn-1")
     driver = create({**button.settings(), **FAST}, port)
     async with running(driver, port):
+        await port.saw(Function.PRESS, Verdict.UNKNOWN, "never_tested")
         await drill(driver)
         await button.press()
         await until(lambda: bool(port.happened(EventType.PRESS)))
