@@ -9,8 +9,11 @@ def test_a_window_ends_by_itself() -> None:
     window = Window()
     assert not window.holds(0)
     window.begin(1000, 60)
+    assert not window.holds(999), "it was meant"
     assert window.holds(60_999)
-    assert not window.holds(61_000)
+    window.begin(2000, 60)
+    assert window.holds(1000)
+    assert not window.holds(62_000)
     window.begin(1000, 60)
     window.end()
     assert not window.holds(1001)
