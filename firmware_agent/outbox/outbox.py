@@ -6,7 +6,9 @@ their own that lives in RAM only (so that no number is ever used twice), and eve
 
 import asyncio
 import logging
+import os
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +28,7 @@ from firmware_agent.outbox.store import Store
 T = TypeVar("T")
 
 FILE_NAME: Final = "outbox.db"
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # our folder in it is private
 
 _log = logging.getLogger(__name__)
 
@@ -206,6 +209,17 @@ class _Rescue:
         self._events.pop(event, None)
 
 
+def _memory_folder(node: NodeId) -> Path:
+    """Return a folder that only we may enter; the next start finds it again, with what it holds, until the power goes."""
+    base = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    folder = Path(base or tempfile.gettempdir()) / f"zone-agent-{node}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if is_ours else Path(tempfile.mkdtemp(prefix="zone-agent-", dir=base))
+
+
 async def open_outbox(make: Callable[[Path], Store], folder: Path, node: NodeId) -> Outbox:
     """Open the store in `folder` on a thread of its own; in memory when the card cannot be used, so that the node still speaks.
 
@@ -221,9 +235,7 @@ async def open_outbox(make: Callable[[Path], Store], folder: Path, node: NodeId)
         except (StorageFailed, OSError) as error:
             why = f"{error}. Evidence is kept in memory only and is lost with the power"
             _log.critical("%s", why)
-            shared_memory = Path("/dev/shm")  # noqa: S108  # made private by mkdtemp
-            base = tempfile.mkdtemp(prefix="zone-agent-", dir=shared_memory if shared_memory.is_dir() else None)
-            return Outbox(make(Path(base) / FILE_NAME), node, thread, why_in_memory=why)
+            return Outbox(make(_memory_folder(node) / FILE_NAME), node, thread, why_in_memory=why)
 
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, open_it)

@@ -58,6 +58,19 @@ async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
     await found.aclose()
 
 
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the machine's memory."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr("firmware_agent.outbox.outbox._SHARED_MEMORY", folder)
+    return folder
+
+
+def names_in(folder: Path) -> list[str]:
+    return [each.name for each in folder.iterdir()]
+
+
 def make(path: Path) -> Store:
     return FailingStore(path, node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
 
@@ -134,20 +147,38 @@ async def test_memory_is_at_once_and_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["folder", "no parent"])
-async def test_card_that_cannot_be_used_is_replaced_by_memory(tmp_path: Path, damage: str) -> None:
-    """A card that has gone read-only must not silence a panic button."""
+async def test_card_that_cannot_be_used_is_replaced_by_memory(tmp_path: Path, memory: Path, damage: str) -> None:
+    """A card that has gone read-only must not silence a panic button, nor each start of the agent take more memory."""
     if damage == "folder":
         (tmp_path / "outbox.db").mkdir()
         folder = tmp_path
     else:
         (tmp_path / "file").touch()
         folder = tmp_path / "file"
-    outbox = await open_outbox(make, folder, NODE)
-    event = await outbox.put_event(press())
-    await outbox.put_heartbeat(heartbeat())
-    assert await outbox.events() == [event]
-    assert "kept in memory only" in outbox.failure
+    events = []
+    for _ in range(2):
+        outbox = await open_outbox(make, folder, NODE)
+        events.append(await outbox.put_event(press()))
+        await outbox.put_heartbeat(heartbeat())
+        assert await outbox.events() == events
+        assert "kept in memory only" in outbox.failure
+        await outbox.aclose()
+    assert names_in(memory) == [f"zone-agent-{NODE}"]
+
+
+@pytest.mark.parametrize("mode", [0o755, None])
+async def test_folder_in_memory_that_others_may_enter_is_not_used(tmp_path: Path, memory: Path, mode: int | None) -> None:
+    squatted = memory / f"zone-agent-{NODE}"
+    if mode is None:
+        squatted.symlink_to(tmp_path)
+    else:
+        squatted.mkdir(mode=mode)
+    (tmp_path / "outbox.db").mkdir()
+    outbox = await open_outbox(make, tmp_path, NODE)
+    await outbox.put_event(press())
     await outbox.aclose()
+    assert mode is None or names_in(squatted) == []
+    assert len(names_in(memory)) == 2
 
 
 async def test_second_agent_is_refused(tmp_path: Path) -> None:
