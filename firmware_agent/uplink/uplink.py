@@ -231,7 +231,10 @@ class Uplink:
         while True:
             self._standing_added.clear()
             for key, (kind, body) in list(self._standing.items()):
-                await link.deliver(self._topic(kind), body)
+                try:
+                    await link.deliver(self._topic(kind), body)
+                except ValueError as error:  # no later session could send it either
+                    _log.error("%s of %s cannot be sent: %s", kind, key, error)
                 if self._standing.get(key) == (kind, body):
                     del self._standing[key]
             await self._standing_added.wait()

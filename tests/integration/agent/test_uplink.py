@@ -233,6 +233,17 @@ async def test_nonsense_of_the_server_is_counted_and_changes_nothing(mosquitto: 
         await until(lambda: status(tmp_path)["bad_messages"] >= 2)
 
 
+async def test_report_that_is_too_large_ends_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    config = make_node(tmp_path, mosquitto.port)
+    strange = f'kind = "camera"\ndriver = "{"x" * 60}"\n'
+    config.write_text(config.read_text() + "".join(f'\n[[channel]]\nchannel = "c-{n}"\n{strange}' for n in range(300)))
+    async with StubServer(mosquitto.port, NODE) as server, running(config) as probes:
+        await until(lambda: len(server.live) >= 3)
+        event = await probes.of().press()
+        await until(lambda: probes.of().acked == [event])
+        assert server.reported == []
+
+
 async def test_driver_that_crashes_is_unknown_and_comes_back(mosquitto: Mosquitto, tmp_path: Path) -> None:
     async with StubServer(mosquitto.port, NODE) as server, running(make_node(tmp_path, mosquitto.port)) as probes:
         await until(lambda: any(h.evidence for h in server.live))
