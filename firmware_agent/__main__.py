@@ -95,6 +95,10 @@ def _one_sentence() -> Iterator[None]:
     except AgentError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
+    except OSError as error:
+        where = f"{error.filename} cannot" if error.filename else "The node's files cannot"
+        typer.echo(f"{where} be read or written: {error.strerror}.", err=True)
+        raise typer.Exit(1) from error
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 

@@ -66,9 +66,11 @@ class Agent:
         self._status_file = StatusFile(config.status_file)
         self._page = StatusPage(config, identity, clock, outbox, self._uplink, self._supervisor, self._desired, self._assembler)
         self._channel_of: dict[EventId, Channel] = {}
+        self._recording: set[asyncio.Task[EventId]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._soon = asyncio.Event()
         self._beat_at_s = 0.0
+        self._connected_wall_ms = 0
         self._status_error = ""
 
     async def run(self) -> None:
@@ -79,7 +81,7 @@ class Agent:
         try:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                ears = Ears(self._on_desired, self._on_command, self._on_acknowledged, self._report)
+                ears = Ears(self._on_desired, self._on_command, self._on_acknowledged, self._on_connected)
                 tasks.create_task(self._uplink.run(ears), name="uplink")
                 tasks.create_task(self._supervisor.run(), name="supervisor")
                 tasks.create_task(self._beat(), name="heartbeat")
@@ -87,6 +89,8 @@ class Agent:
                 sdnotify.notify("READY=1")
         finally:
             self._tasks = None
+            if self._recording:
+                await asyncio.wait(self._recording)
             await self._resources.aclose()
             self._uplink.why_not_connected = "the agent was stopped"
             self._write_status()
@@ -99,10 +103,10 @@ class Agent:
             self._soon.set()
 
     async def happen(self, channel: Channel, happening: Happening) -> EventId:
-        """See `Port.happen`. Once begun it runs to its end, though the driver be cancelled."""
-        if self._tasks is None:
-            raise RuntimeError("the agent does not run")
-        task = self._tasks.create_task(self._record(channel, happening), name=f"event-{channel}")
+        """See `Port.happen`. Once begun it runs to its end, though the driver or the agent be cancelled: no task group may stop it."""
+        task = asyncio.create_task(self._record(channel, happening), name=f"event-{channel}")
+        self._recording.add(task)
+        task.add_done_callback(self._recording.discard)
         return await asyncio.shield(task)
 
     async def _record(self, channel: Channel, happening: Happening) -> EventId:
@@ -148,6 +152,10 @@ class Agent:
         channel = self._channel_of.pop(event, None)
         if channel is not None:
             self._supervisor.acknowledged(channel, event)
+
+    def _on_connected(self) -> None:
+        self._connected_wall_ms = self._clock.wall_ms()
+        self._report()
 
     def _learn_channel(self, stored: StoredEvent) -> None:
         with suppress(BadMessage):
@@ -205,12 +213,17 @@ class Agent:
         return now_s - self._beat_at_s < self._desired.in_force.heartbeat_interval_s + _STALE_S
 
     def _remember_good_time(self) -> None:
-        """Raise the clock's floor while the server's certificate and something on this machine both vouch for the time."""
+        """Raise the clock's floor to what the server's certificate and something on this machine both vouch for.
+
+        The certificate was held against the clock when the connection was made: a clock that was set ahead since is not believed,
+        for a floor never sinks again.
+        """
         if not self._uplink.is_connected or not self._clock.quality().is_trusted:
             return
-        known_ms, now_ms = int(self._outbox.recall("", "good_time_ms") or 0), self._clock.wall_ms()
-        if now_ms - known_ms >= 3_600_000 or self._outbox.recall("", "good_boot") != self._clock.boot:
-            self._outbox.remember("", "good_time_ms", str(max(known_ms, now_ms)))
+        vouched_ms = self._connected_wall_ms + self._clock.mono_ms() - self._uplink.since_ms
+        known_ms, good_ms = int(self._outbox.recall("", "good_time_ms") or 0), min(vouched_ms, self._clock.wall_ms())
+        if good_ms - known_ms >= 3_600_000 or self._outbox.recall("", "good_boot") != self._clock.boot:
+            self._outbox.remember("", "good_time_ms", str(max(known_ms, good_ms)))
             self._outbox.remember("", "good_boot", self._clock.boot)
 
     def _write_status(self) -> None:

@@ -76,10 +76,10 @@ class CommandRunner:
             return CommandOutcome(ResultStatus.FAILED, "It was begun, but its effect was not measured before it expired.")
 
     def _result(self, command: Command, outcome: CommandOutcome, session: SessionId) -> Result:
-        measured = {name: float(value) for name, value in outcome.measured.items()}
         try:
+            measured = {name: float(value) for name, value in outcome.measured.items()}
             check_metrics(measured)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             _log.error("%s: the driver's measurements cannot be sent: %s", command.channel, error)
             measured = {}
         return Result(

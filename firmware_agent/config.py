@@ -40,8 +40,6 @@ class ServerSection(_Section, frozen=True):
 
     mqtt_host: str = "127.0.0.1"
     mqtt_port: Port = 8883
-    est_url: str = ""
-    """Enrolment (RFC 7030), such as `https://fleet.example.go.th:8443`; used by `enrol` when `--server` is not given."""
     ca_file: str = ""
     """PEM of the trust anchors; empty: those kept at enrolment, `identity/ca.pem`."""
     keepalive_s: Annotated[int, Meta(ge=1, le=300)] = 20

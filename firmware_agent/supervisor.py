@@ -168,7 +168,14 @@ class Supervisor:
         await asyncio.sleep(wait_s)
 
     def _make(self, section: ChannelSection, port: Port) -> Driver:
-        driver = self._find(section.driver)(section.settings, port)
+        try:
+            driver = self._find(section.driver)(section.settings, port)
+        except ConfigurationError:
+            raise
+        except Exception as error:  # a driver's own code: anything may come
+            _log.exception("%s: the driver %r cannot be made", section.channel, section.driver)
+            reason = f"{section.channel}: the driver {section.driver!r} cannot be made of these settings ({type(error).__name__})."
+            raise ConfigurationError(reason) from error
         if driver.kind is not section.kind:
             raise ConfigurationError(f"{section.channel}: the driver {section.driver!r} is for a {driver.kind}, not a {section.kind}.")
         return driver

@@ -97,7 +97,7 @@ class Process:
 
 
 async def run(name: str, argv: Sequence[str | Path], *, within_s: float = 60.0, env: Mapping[str, str] | None = None) -> str:
-    """Run a command to its end and return what it printed.
+    """Run a command to its end and return what it printed; cancelled, it is killed.
 
     Raises:
         ProcessFailed: it took too long or ended with another status than 0; the message holds its last words.
@@ -108,14 +108,17 @@ async def run(name: str, argv: Sequence[str | Path], *, within_s: float = 60.0, 
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **(env or {})},
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
     try:
         async with asyncio.timeout(within_s):
             output, errors = await child.communicate()
     except TimeoutError as error:
-        child.kill()
-        await child.wait()
         raise ProcessFailed(f"{name} took longer than {within_s:.0f} s") from error
+    finally:
+        if child.returncode is None:  # nobody waits for it any more
+            child.kill()
+            await child.wait()
     if child.returncode:
         last = (errors or output).decode(errors="replace").strip().splitlines()
         raise ProcessFailed(f"{name}: {last[-1] if last else 'no reason given'}")

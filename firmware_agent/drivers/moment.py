@@ -11,6 +11,9 @@ from firmware_agent.contract.vocabulary import ClockQuality
 _BELIEVED: Final = frozenset({ClockQuality.NTP, ClockQuality.RTC, ClockQuality.HOLDOVER})
 """Good enough for ages of hours and days."""
 
+_STEP_S: Final = 60.0
+"""So far a good clock may be set back."""
+
 
 class Moment(msgspec.Struct, frozen=True):
     """One instant on both clocks."""
@@ -33,5 +36,6 @@ def age_s(then: Moment, clock: Clock) -> float | None:
     if then.boot == clock.boot:
         return max(0.0, (clock.mono_ms() - then.mono_ms) / 1000)
     if then.is_dated and clock.quality() in _BELIEVED:
-        return max(0.0, (clock.wall_ms() - then.wall_ms) / 1000)
+        age = (clock.wall_ms() - then.wall_ms) / 1000
+        return max(0.0, age) if age > -_STEP_S else None  # it was believed too early, or this clock is
     return None

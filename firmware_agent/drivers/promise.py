@@ -129,7 +129,7 @@ class Port(Protocol):
     def shared(self, key: str, factory: Callable[[], T]) -> T:
         """Return the one object of this process under `key`, made by `factory` at the first call.
 
-        For what several drivers share: `gpio:<chip or socket>`, `modbus:<host:port or tty>`, `video`. When it has `aclose`, that is
+        For what several drivers share: `gpio:<chip or socket>`, `modbus:<parsed address>`, `video`. When it has `aclose`, that is
         called after all drivers have stopped.
         """
         ...

@@ -112,15 +112,24 @@ class _Input:
         self._rising: Final = rising
         self._on_edge: Final = on_edge
         self._seq = 0
+        self._failure = ""
 
     def read(self) -> bool:
+        if self._failure:
+            raise GpioUnavailable(self._failure)
         try:
             return bool(self._request.get_value(self._line) == self._active)
         except OSError as error:
             raise GpioUnavailable(f"line {self._line} cannot be read: {error}") from error
 
     def on_readable(self) -> None:
-        for event in self._request.read_edge_events():
+        try:
+            events = self._request.read_edge_events()
+        except OSError as error:  # the chip is gone; its file would be "readable" for ever
+            self._failure = f"line {self._line} tells of no edge any more: {error}"
+            asyncio.get_running_loop().remove_reader(self._request.fd)
+            return
+        for event in events:
             has_hole = event.line_seqno != self._seq + 1
             self._seq = event.line_seqno
             level = self._level_after_hole(event) if has_hole else event.event_type == self._rising

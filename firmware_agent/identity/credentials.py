@@ -40,9 +40,16 @@ def load_or_make_key(file: Path) -> ec.EllipticCurvePrivateKey:
 
 
 def signing_request(key: ec.EllipticCurvePrivateKey, serial: str) -> bytes:
-    """Return a PKCS#10 request (DER). All but the key is decided by the server's registry; the serial is only a courtesy."""
-    name = x509.Name([x509.NameAttribute(NameOID.SERIAL_NUMBER, serial), x509.NameAttribute(NameOID.COMMON_NAME, serial)])
-    return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    """Return a PKCS#10 request (DER). All but the key is decided by the server's registry; the serial is only a courtesy.
+
+    Raises:
+        Rejected: no certificate can hold such a serial.
+    """
+    try:
+        name = x509.Name([x509.NameAttribute(NameOID.SERIAL_NUMBER, serial), x509.NameAttribute(NameOID.COMMON_NAME, serial)])
+        return x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise Rejected(f"{serial!r} is no serial: give 1 to 64 letters, digits and hyphens, as on the label of this node.") from error
 
 
 def load_anchors(file: Path) -> list[x509.Certificate]:

@@ -16,6 +16,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from firmware_agent.clock import Clock, show
@@ -55,11 +56,13 @@ class EstClient:
 
     def __init__(self, url: str, ca_file: Path, *, clock: Clock, timeout_s: float = 10.0) -> None:
         """`url` is `https://host:port`, with or without `/.well-known/est`."""
-        parts = urlsplit(url)
-        if parts.scheme != "https" or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+            self._host, self._port = (parts.hostname or "").encode("idna").decode(), parts.port or 443
+        except ValueError:
+            parts, self._host = urlsplit(""), ""
+        if parts.scheme != "https" or not self._host:
             raise Rejected(f"The server must be given as https://host:port, not {url!r}.")
-        self._host = parts.hostname
-        self._port = parts.port or 443
         self._prefix = parts.path.rstrip("/").removesuffix(_WELL_KNOWN) + _WELL_KNOWN
         self._ca_file = ca_file
         self._clock = clock
@@ -139,7 +142,7 @@ class EstClient:
     def _certificates(self, body: bytes) -> Sequence[x509.Certificate]:
         try:
             return pkcs7.load_der_pkcs7_certificates(base64.b64decode(b"".join(body.split()), validate=True))
-        except (ValueError, binascii.Error) as error:
+        except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
             raise Rejected(f"{self.where} answered with something that is no certificate ({error}).") from error
 
 

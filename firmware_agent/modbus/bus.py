@@ -38,6 +38,14 @@ _log = logging.getLogger(__name__)
 logging.getLogger("pymodbus").setLevel(logging.CRITICAL)  # it dumps packets at ERROR; what matters is logged here, once
 
 
+def _is_no_garbage(record: logging.LogRecord) -> bool:
+    """Whether a record of asyncio's is about something else than a frame that pymodbus could not read: a page of log for each."""
+    return not (record.exc_info and isinstance(record.exc_info[1], ModbusException))
+
+
+logging.getLogger("asyncio").addFilter(_is_no_garbage)
+
+
 class UnitSilent(Transient):
     """The unit did not answer (or its bus is not there)."""
 
@@ -88,7 +96,9 @@ class ModbusBus:
             UnitSilent: no answer; `UnitQuarantined` when it was not even asked.
             UnitRefused: a Modbus exception.
         """
-        answer = await self._ask(unit, lambda client: client.read_coils(address, count=1, device_id=unit))
+        answer = await self._ask(unit, 1, lambda client: client.read_coils(address, count=1, device_id=unit))
+        if not answer.bits:
+            raise UnitSilent(f"{self.address} unit {unit}: no bits instead of 1")
         return bool(answer.bits[0])
 
     async def write_coil(self, unit: int, address: int, value: bool) -> None:
@@ -98,7 +108,7 @@ class ModbusBus:
             UnitSilent: no answer; `UnitQuarantined` when it was not even asked.
             UnitRefused: a Modbus exception.
         """
-        await self._ask(unit, lambda client: client.write_coil(address, value, device_id=unit))
+        await self._ask(unit, 5, lambda client: client.write_coil(address, value, device_id=unit))
 
     async def read(self, unit: int, register: Register) -> float:
         """Return one number, scaled; it may be implausible.
@@ -113,7 +123,7 @@ class ModbusBus:
             pdu: Awaitable[ModbusPDU] = read(register.address, count=register.count, device_id=unit)
             return pdu
 
-        answer = await self._ask(unit, request)
+        answer = await self._ask(unit, 4 if register.table is Table.INPUT else 3, request)
         try:
             return register.decode(answer.registers)
         except ValueError as error:
@@ -125,7 +135,8 @@ class ModbusBus:
             self._client.close()
             self._client = None
 
-    async def _ask(self, unit: int, request: Callable[[Any], Awaitable[ModbusPDU]]) -> ModbusPDU:
+    async def _ask(self, unit: int, function: int, request: Callable[[Any], Awaitable[ModbusPDU]]) -> ModbusPDU:
+        """Return the answer; pymodbus also takes one to another function for it."""
         async with self._lock:
             began_ms = _now_ms()
             rest_ms = self._quarantine.rest_ms(unit, began_ms)
@@ -137,6 +148,8 @@ class ModbusBus:
                 raise self._silent(unit, began_ms, str(error) or "no answer in time") from error
         if answer.isError():
             raise self._refused(unit, answer, began_ms)
+        if answer.function_code != function:
+            raise self._silent(unit, began_ms, f"an answer to function {answer.function_code} instead of {function}")
         self._quarantine.answered(unit)
         return answer
 

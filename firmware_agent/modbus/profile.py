@@ -105,7 +105,7 @@ def load_profile(name: str, kind: type[P], package: str) -> P:
     """
     try:
         return msgspec.convert(_read(name, package), kind)
-    except (OSError, tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except (OSError, ValueError, msgspec.ValidationError) as error:
         raise ConfigurationError(f"profile {name}: {error}") from error
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from firmware_agent import files
 from firmware_agent.outbox.model import OutboxBusy, StorageFailed
 
 _PAGE: Final = 1024
@@ -26,31 +27,51 @@ _log = logging.getLogger(__name__)
 
 
 def open_database(path: Path) -> sqlite3.Connection:
-    """Open or make the file. A damaged one is moved aside (`…-damaged`); its events are rescued as far as they can be read.
+    """Open or make the file. A damaged one is renewed (and kept as `…-damaged`): its events are rescued as far as they can be read.
 
     Raises:
         OutboxBusy: another agent has it.
         StorageFailed: it cannot be opened at all.
     """
     try:
-        return _open(path)
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        try:
+            return _open(path)
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError as error:
+            _log.error("the outbox %s is damaged (%s); a new one takes its place", path, error)
+            _renew(path)
+            return _open(path)
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             raise OutboxBusy(f"Another agent uses {path}; only one may run in a data folder.") from error
         raise StorageFailed(f"The outbox {path} cannot be opened: {error}") from error
-    except sqlite3.DatabaseError as error:
-        damaged = path.with_name(f"{path.name}-damaged")
-        _log.error("the outbox is damaged (%s); moved to %s, starting a new one", error, damaged)
-        events = _rescue_events(path)
-        for suffix in ("-wal", "-shm"):
-            path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
-        path.replace(damaged)
-        db = _open(path)
-        db.executemany("INSERT OR IGNORE INTO event(event_id, body) VALUES (?, ?)", events)
-        return db
+
+
+def _renew(path: Path) -> None:
+    """Put a new file with the rescued events in the place of the damaged one. Ended at any point, it can be begun again."""
+    fresh, damaged = path.with_name(f"{path.name}-fresh"), path.with_name(f"{path.name}-damaged")
+    db = _open(fresh)
+    try:
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("BEGIN")
+        db.executemany("INSERT OR IGNORE INTO event(event_id, body) VALUES (?, ?)", _rescue_events(path))
+        db.execute("COMMIT")
+    finally:
+        db.close()
+    with suppress(OSError):  # it is kept for those who want to know why, where the file system can
+        damaged.unlink(missing_ok=True)
+        damaged.hardlink_to(path)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{suffix}").unlink(missing_ok=True)
+    fresh.replace(path)
+    files.sync_directory(path.parent)
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    with suppress(OSError):  # what is in the way is said by the database below
+        path.touch()
+        path.chmod(0o600)  # settings that the server wants are kept here, a camera's password among them
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
     try:
         db.execute("PRAGMA locking_mode=EXCLUSIVE")  # one connection for ever: no shared memory, and a second agent is refused

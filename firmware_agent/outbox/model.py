@@ -90,18 +90,6 @@ class StoredEvent:
 
 
 @dataclass(frozen=True)
-class AckOutcome:
-    """What an acknowledgement did."""
-
-    forgotten: int = 0
-    """Heartbeats forgotten."""
-    events: tuple[EventId, ...] = ()
-    """Events that were held and are stored by the server now."""
-    is_foreign: bool = False
-    """It covers numbers that were never made: this stream is used twice, so it was renewed and the ack not believed."""
-
-
-@dataclass(frozen=True)
 class Batch:
     """Some heartbeats of one stream for one replay message, literally as they were first sent."""
 

@@ -6,11 +6,13 @@ their own that lives in RAM only (so that no number is ever used twice), and eve
 
 import asyncio
 import logging
+import os
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,12 +22,13 @@ import msgspec
 from firmware_agent.contract import messages
 from firmware_agent.contract.ids import EventId, NodeId, StreamId, event_id, new_stream
 from firmware_agent.contract.messages import Ack, Event, Heartbeat, Held
-from firmware_agent.outbox.model import AckOutcome, Batch, Counts, Span, StorageFailed, StoredEvent, StoredHeartbeat
+from firmware_agent.outbox.model import Batch, Counts, Span, StorageFailed, StoredEvent, StoredHeartbeat
 from firmware_agent.outbox.store import Store
 
 T = TypeVar("T")
 
 FILE_NAME: Final = "outbox.db"
+_SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # our folder in it is private
 
 _log = logging.getLogger(__name__)
 
@@ -86,15 +89,15 @@ class Outbox:
         stored = await self._read(lambda store: store.events(), nothing)
         return [*stored, *(e for e in self._rescue.events() if e not in stored)]
 
-    async def apply(self, ack: Ack) -> AckOutcome:
-        """Forget what the server has stored."""
-        rescued = tuple(e for e in dict.fromkeys(ack.events) if self._rescue.forget(e))
+    async def apply(self, ack: Ack) -> bool:
+        """Forget what the server has stored; return whether our stream turned out to be used twice (see `Store.apply`)."""
+        for event in ack.events:
+            self._rescue.forget(event)
         try:
-            outcome = await self._do(lambda store: store.apply(ack))
+            return await self._do(lambda store: store.apply(ack))
         except StorageFailed as error:
             self._failed(error)
-            outcome = AckOutcome()
-        return replace(outcome, events=(*outcome.events, *rescued))
+            return False
 
     async def batch(self, stream: StreamId, spans: Sequence[Span]) -> Batch | None:
         """Return the next replay message of a stream."""
@@ -153,9 +156,12 @@ class Outbox:
     async def _do(self, act: Callable[[Store], T]) -> T:
         def run() -> tuple[T, Counts]:
             try:
-                return act(self._store), self._store.counts()
+                result = act(self._store)
             except sqlite3.Error as error:
                 raise StorageFailed(f"The outbox cannot be read: {error}") from error
+            with suppress(sqlite3.Error):
+                return result, self._store.counts()
+            return result, self.counts  # what is done is done: as a failure it would be done again, under another id
 
         result, self.counts = await asyncio.get_running_loop().run_in_executor(self._thread, run)
         return result
@@ -199,8 +205,19 @@ class _Rescue:
     def events(self) -> list[StoredEvent]:
         return list(self._events.values())
 
-    def forget(self, event: EventId) -> bool:
-        return self._events.pop(event, None) is not None
+    def forget(self, event: EventId) -> None:
+        self._events.pop(event, None)
+
+
+def _memory_folder(node: NodeId) -> Path:
+    """Return a folder that only we may enter; the next start finds it again, with what it holds, until the power goes."""
+    base = _SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None
+    folder = Path(base or tempfile.gettempdir()) / f"zone-agent-{node}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()
+    is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+    return folder if is_ours else Path(tempfile.mkdtemp(prefix="zone-agent-", dir=base))
 
 
 async def open_outbox(make: Callable[[Path], Store], folder: Path, node: NodeId) -> Outbox:
@@ -218,9 +235,7 @@ async def open_outbox(make: Callable[[Path], Store], folder: Path, node: NodeId)
         except (StorageFailed, OSError) as error:
             why = f"{error}. Evidence is kept in memory only and is lost with the power"
             _log.critical("%s", why)
-            shared_memory = Path("/dev/shm")  # noqa: S108  # made private by mkdtemp
-            base = tempfile.mkdtemp(prefix="zone-agent-", dir=shared_memory if shared_memory.is_dir() else None)
-            return Outbox(make(Path(base) / FILE_NAME), node, thread, why_in_memory=why)
+            return Outbox(make(_memory_folder(node) / FILE_NAME), node, thread, why_in_memory=why)
 
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, open_it)

@@ -25,7 +25,6 @@ from firmware_agent.outbox import model
 from firmware_agent.outbox.ballast import Ballast
 from firmware_agent.outbox.database import inode, meta, open_database
 from firmware_agent.outbox.model import (
-    AckOutcome,
     Batch,
     Counts,
     Limits,
@@ -213,27 +212,29 @@ class Store:
 
     # — acknowledgements —————————————————————————————————————————————————————————————————————————————————————————
 
-    def apply(self, ack: Ack) -> AckOutcome:
-        """Forget what the server says it has stored, and nothing else."""
-        events = self._forget_events(ack.events)
-        if ack.stream is None:
-            return AckOutcome(events=events)
-        row = self._row_of(ack.stream)
+    def apply(self, ack: Ack) -> bool:
+        """Forget what the server says it has stored, and nothing else.
+
+        Return whether it covers numbers that were never made: this stream is used twice, so it was renewed and the ack not believed.
+        """
+        self._forget_events(ack.events)
+        row = None if ack.stream is None else self._row_of(ack.stream)
         if row is None:
-            return AckOutcome(events=events)
+            return False
         if row == self._row and ack.through > self._made():
             _log.error(
                 "the server knows %s of stream %s, we made %s: a copy of this node runs; new stream", ack.through, ack.stream, self._made()
             )
             with self._writing(is_durable=True):
-                self._stream, self._row = self._begin_stream()
-            return AckOutcome(events=events, is_foreign=True)
-        forgotten = sum(self._forget(row, span) for span in model.stored_spans(ack.through, ack.gaps))
-        return AckOutcome(forgotten, events)
+                begun = self._begin_stream()
+            self._stream, self._row = begun
+            return True
+        for span in model.stored_spans(ack.through, ack.gaps):
+            self._forget(row, span)
+        return False
 
-    def _forget(self, row: int, span: Span) -> int:
+    def _forget(self, row: int, span: Span) -> None:
         low, high = row * _STRIDE + span[0], row * _STRIDE + min(span[1], _STRIDE - 1)
-        total = 0
         while True:
             with self._writing(is_durable=False):
                 count = self._db.execute(
@@ -242,17 +243,15 @@ class Store:
                 ).rowcount
                 if count:
                     self._db.execute("UPDATE stream SET acked = acked + ? WHERE id = ?", (count, row))
-            total += count
             if count < 1000:
-                return total
+                return
 
-    def _forget_events(self, events: Sequence[EventId]) -> tuple[EventId, ...]:
+    def _forget_events(self, events: Sequence[EventId]) -> None:
         if not events:
-            return ()
+            return
         with self._writing(is_durable=False):
-            known = tuple(e for e in dict.fromkeys(events) if self._db.execute("DELETE FROM event WHERE event_id = ?", (e,)).rowcount)
+            known = [e for e in events if self._db.execute("DELETE FROM event WHERE event_id = ?", (e,)).rowcount]
             self._add_meta("events_acked", len(known))
-        return known
 
     # — memory ———————————————————————————————————————————————————————————————————————————————————————————————————
 
@@ -352,16 +351,16 @@ class Store:
 
     def _make_room(self) -> bool:
         """Evict heartbeats; when there are none and it is our own cap, lift it. False: nothing helps."""
-        is_disk_full = shutil.disk_usage(self._path.parent).free < _FULL_BELOW
-        was_released = is_disk_full and self._ballast.release()
         try:
+            is_disk_full = shutil.disk_usage(self._path.parent).free < _FULL_BELOW
+            was_released = is_disk_full and self._ballast.release()
             evicted = self._evict("", (), _EVICT_AT_ONCE)
             if is_disk_full:
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 return was_released or evicted > 0
             if not evicted:
                 self._may_use(self._pages("max_page_count") + 1024)
-        except (StorageFailed, sqlite3.Error):
+        except (StorageFailed, sqlite3.Error, OSError):
             return False
         return True
 

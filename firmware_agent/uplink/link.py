@@ -210,9 +210,12 @@ class Link:
         server = self._server
         if server.cert_file is None:
             return
-        context = ssl.create_default_context(cafile=str(server.ca_file))
+        try:
+            context = ssl.create_default_context(cafile=str(server.ca_file))
+            context.load_cert_chain(server.cert_file, server.key_file)
+        except OSError as error:  # it names no file
+            raise LinkDown(f"{server.ca_file}, {server.cert_file} or {server.key_file} cannot be used: {error.strerror}") from error
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(server.cert_file, server.key_file)
         self._client.tls_set_context(context)
 
     def _connect(self) -> None:

@@ -43,7 +43,7 @@ class Speaker:
 
 @dataclass(frozen=True)
 class Ears:
-    """Who is told what the server says; called on the event loop, must not block."""
+    """Who is told what the server says, which may be of nothing we know; called on the event loop, must not block."""
 
     on_desired: Callable[[bytes], None]
     on_command: Callable[[bytes], None]
@@ -231,7 +231,10 @@ class Uplink:
         while True:
             self._standing_added.clear()
             for key, (kind, body) in list(self._standing.items()):
-                await link.deliver(self._topic(kind), body)
+                try:
+                    await link.deliver(self._topic(kind), body)
+                except ValueError as error:  # no later session could send it either
+                    _log.error("%s of %s cannot be sent: %s", kind, key, error)
                 if self._standing.get(key) == (kind, body):
                     del self._standing[key]
             await self._standing_added.wait()
@@ -278,12 +281,11 @@ class Uplink:
                 raise ValueError("not for a node")
 
     async def _acknowledged(self, ack: Ack, link: Link, ears: Ears) -> None:
-        outcome = await self._outbox.apply(ack)
+        is_foreign = await self._outbox.apply(ack)
         for event in ack.events:
             self._events.forget(event)
-        for event in outcome.events:
-            ears.on_acknowledged(event)
-        if outcome.is_foreign:
+            ears.on_acknowledged(event)  # whether or not our card can forget it
+        if is_foreign:
             self._live_from = None
             await self._birth(link)
         elif ack.stream is not None:

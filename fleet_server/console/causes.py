@@ -65,6 +65,7 @@ CAUSES: Final = MappingProxyType(
         "wire_fault": Explanation(N_("The button's wire is cut or shorted"), N_("Check the wire")),
         "not_delivered": Explanation(N_("A press was not confirmed by the server in time"), N_("Check the node's line")),
         "gpio_unreadable": Explanation(N_("The node cannot read the button's contact"), N_("See the node's log")),
+        "lights_unavailable": Explanation(N_("The button's lights cannot be switched"), N_("See the node's log")),
         "test_overdue": Explanation(N_("No test press for too long"), N_("Press it once as a marked test")),
         "never_tested": Explanation(N_("Never tested from button to server"), N_("Press it once as a marked test")),
         "clock_untrusted": Explanation(

@@ -22,6 +22,7 @@ from firmware_agent.contract.messages import (
     Result,
     Status,
     Version,
+    check_bounds,
     decode,
 )
 from firmware_agent.contract.topics import Up, parse
@@ -196,6 +197,7 @@ class Receiver:
         return entry
 
     def _replayed(self, node: NodeId, payload: bytes) -> Received | None:
+        check_bounds(payload)
         try:
             heartbeats = _replay.decode(payload).heartbeats
         except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from hil.demo.acts import Act
 from hil.demo.layout import NODES, POSITIONS, DemoPosition, of_kind, of_node
-from hil.demo.place import Place, Ports, write_whole
+from hil.demo.place import Place, write_whole
 from hil.faults.proxy import FaultProxy, Network
 from hil.simulators.gpio import Button, GpioSimulator
 from hil.simulators.modbus import Lamp, ModbusSimulator, SimulatedSensor
@@ -149,17 +149,17 @@ class Devices:
     def _do(self, codes: list[str], fault: str) -> Callable[[], Awaitable[None]]:
         return partial(self._fault, codes, fault)
 
-    def write_config(self, place: Place, serial: str, ports: Ports) -> Path:
+    def write_config(self, place: Place, serial: str) -> Path:
         """Write the configuration of one node's agent; return its path."""
         path = place.node(serial) / "node.toml"
-        write_whole(path, self._config(serial, est_port=ports.est))
+        write_whole(path, self._config(serial))
         return path
 
-    def _config(self, serial: str, *, est_port: int) -> str:
+    def _config(self, serial: str) -> str:
         lines = [
             "# Written anew by each start of the demo.",
             '[node]\ndata_dir = "."\nis_simulated = true',
-            f'[server]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.lines[serial].port}\nest_url = "https://127.0.0.1:{est_port}"',
+            f'[server]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.lines[serial].port}',
             "keepalive_s = 4\nretry_max_s = 2.0\nreplay_interval_s = 0.2",
             f"[heartbeat]\ninterval_s = {HEARTBEAT_S}",
             '[clock]\nassume = "ntp"',

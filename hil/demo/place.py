@@ -60,6 +60,11 @@ class Place:
         """What the demo itself remembers between runs."""
         return self.data / "demo.json"
 
+    @property
+    def unfinished_file(self) -> Path:
+        """There while the first start has not made everything."""
+        return self.data / "unfinished"
+
     def node(self, serial: str) -> Path:
         """The data folder of one node."""
         return self.data / "nodes" / serial

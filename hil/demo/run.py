@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +13,7 @@ import typer
 from hil.demo import layout
 from hil.demo.acts import Act
 from hil.demo.control import control_app, serving
+from hil.demo.errors import DemoFailed
 from hil.demo.place import Place, Ports, write_whole
 from hil.demo.report import Moment, StreamCount, broken_promises, uptime_s
 from hil.demo.script import Step
@@ -97,13 +99,14 @@ class Run:
             _say(f"{moment.at_s:5.1f} s  {what}  (innovation types that work: {self._count})")
 
     async def _watch(self) -> None:
-        """Follow the innovation count and the processes."""
+        """Follow the innovation count and the processes; a server that does not answer now (the machine slept) is asked again."""
         while True:
             self._zone.check()
-            count = await self._innovation_count()
-            if count != self._count:
-                self._count = count
-                self._note("innovation count changed")
+            with suppress(DemoFailed):
+                count = await self._innovation_count()
+                if count != self._count:
+                    self._count = count
+                    self._note("innovation count changed")
             await asyncio.sleep(_WATCH_S)
 
     async def _announce(self, took_s: float) -> None:

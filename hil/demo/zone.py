@@ -3,6 +3,7 @@
 import asyncio
 import json
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -67,7 +68,7 @@ class DemoZone:
         Raises:
             DemoFailed, ProcessFailed: it could not; the message is one sentence.
         """
-        is_new = not (self.place.server / "fleet.toml").exists()
+        is_new = not self._has_registry()
         if is_new:
             self._say("Making keys, certificates and the database")
             await self._install()
@@ -75,14 +76,14 @@ class DemoZone:
         await self.server.start()
         await self._wait(self._is_server_up, within_s=_START_S, what="the fleet server is up")
         await self.devices.start(self.ports.mqtt)
-        if not self._has_registry():
+        if is_new:
             self._say(f"Registering one station, one zone and {len(layout.NODES)} nodes")
             await self._register()
         await asyncio.gather(*(self._enrol(serial) for serial in layout.NODES))
         await self._stock_spares()
         await self._register_positions()
         for serial in layout.NODES:
-            self.devices.write_config(self.place, serial, self.ports)
+            self.devices.write_config(self.place, serial)
         self._say(f"Starting {len(self.agents)} agents on simulated cameras, buttons, lamps and a sensor")
         for agent in self.agents.values():
             await agent.start()
@@ -121,7 +122,17 @@ class DemoZone:
 
     # ---- the first time -------------------------------------------------------------------------------------------
 
+    def _clear_way(self) -> None:
+        """Remove what a first start has left that was ended half way: it is nobody's history yet."""
+        if self.place.unfinished_file.exists():
+            shutil.rmtree(self.place.server, ignore_errors=True)
+            self.place.token_file.unlink(missing_ok=True)
+        elif self.place.server.exists():
+            raise DemoFailed(f"{self.place.server} was not made by a demo: name another folder with --data.")
+        self.place.unfinished_file.touch()
+
     async def _install(self) -> None:
+        self._clear_way()
         extra = self.place.data / "demo-settings.toml"
         write_whole(extra, SUPERVISION)
         argv: list[str | Path] = [
@@ -153,6 +164,7 @@ class DemoZone:
         codes = await self._new_claims(layout.NODES)
         await self._set_password()
         _write_secret(self._claims_file, json.dumps(codes))
+        self.place.unfinished_file.unlink()
 
     async def _new_claims(self, serials: Sequence[str]) -> dict[str, str]:
         """Make nodes known and vouch for them; return their claim codes by serial number."""

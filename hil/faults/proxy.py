@@ -19,7 +19,7 @@ class Network(StrEnum):
     CUT = "cut"
     """Connections are reset and new ones refused, as when a cable is pulled at the router."""
     BLACK_HOLE = "black_hole"
-    """Bytes vanish and nothing is said: a half-open connection."""
+    """Bytes vanish and nothing is said, not even the end of a connection: it stays half-open until the line is mended."""
 
 
 class FaultProxy:
@@ -34,6 +34,8 @@ class FaultProxy:
         self.latency_s = latency_s
         self._target: Final = (target_host, target_port)
         self._network = Network.OK
+        self._speaks = asyncio.Event()
+        self._speaks.set()
         self._server: asyncio.Server | None = None
         self._lines: set[asyncio.StreamWriter] = set()
         self._carrying: set[asyncio.Task[None]] = set()
@@ -50,6 +52,7 @@ class FaultProxy:
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Drop all connections and stop."""
+        self._speaks.set()
         await self._close()
         if self._carrying:
             await asyncio.wait(self._carrying, timeout=_CONNECT_S + 1)
@@ -59,6 +62,7 @@ class FaultProxy:
         if network is self._network:
             return
         self._network = network
+        self._speaks.clear() if network is Network.BLACK_HOLE else self._speaks.set()
         if network is Network.CUT:
             await self._close()
         elif self._server is None:
@@ -88,6 +92,10 @@ class FaultProxy:
         except (OSError, TimeoutError):
             _reset(near_writer)
             return
+        if self._server is None:  # cut meanwhile
+            for writer in (near_writer, far_writer):
+                _reset(writer)
+            return
         self._lines |= {near_writer, far_writer}
         try:
             async with asyncio.TaskGroup() as group:
@@ -111,6 +119,7 @@ class FaultProxy:
                     continue
                 writer.write(chunk)
                 await writer.drain()
+        await self._speaks.wait()
         with suppress(OSError):
             writer.write_eof() if writer.can_write_eof() else writer.close()
 

@@ -137,7 +137,7 @@ class Node:
     def _config(self) -> str:
         lines = [
             '[node]\ndata_dir = "."\nis_simulated = true',
-            f'[server]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.line.port}\nest_url = "{self._server.est_url}"',
+            f'[server]\nmqtt_host = "127.0.0.1"\nmqtt_port = {self.line.port}',
             "keepalive_s = 2\nretry_max_s = 1.0\nreplay_interval_s = 0.05",
             f"[heartbeat]\ninterval_s = {HEARTBEAT_S}",
             '[clock]\nassume = "ntp"',

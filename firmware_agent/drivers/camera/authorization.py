@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 _ALGORITHMS: Final = {"": "md5", "MD5": "md5", "SHA-256": "sha256"}
-_PARAMETER: Final = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^\s,]+))')
+_PARAMETER: Final = re.compile(r'\b(\w+)\s*=\s*(?:"([^"]*)"|([^\s,]+))')
 
 
 @dataclass(frozen=True)

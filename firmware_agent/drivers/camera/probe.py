@@ -15,6 +15,7 @@ from typing import Final
 from firmware_agent.drivers.camera.authorization import Credentials, answer
 from firmware_agent.drivers.camera.settings import Target
 
+_MAX_HEAD: Final = 8_192
 _MAX_BODY: Final = 65_536
 _AGENT: Final = "zone-agent"
 
@@ -95,12 +96,12 @@ class _Line:
     async def open(target: Target, timeout_s: float) -> "_Line":
         try:
             async with asyncio.timeout(timeout_s):
-                reader, writer = await asyncio.open_connection(target.host, target.port)
+                reader, writer = await asyncio.open_connection(target.host, target.port, limit=_MAX_HEAD)
         except TimeoutError as error:
             raise _Finished("timeout") from error
         except ConnectionRefusedError as error:
             raise _Finished("refused") from error
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # a name that no name server can be asked for is a UnicodeError
             raise _Finished("unreachable") from error
         return _Line(target, reader, writer, timeout_s)
 

@@ -1,13 +1,17 @@
 """Settings of a camera."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from urllib.parse import quote, unquote, urlsplit
 
 from msgspec import Meta
 
 from firmware_agent.drivers.settings import Settings
 from firmware_agent.errors import ConfigurationError
+
+_URL: Final = (
+    "url: give rtsp://host[:port]/path, and the password in password_file (in an address / ? # of a password stand as %2F %3F %23)"
+)
 
 Seconds = Annotated[float, Meta(ge=0.1, le=3600)]
 
@@ -43,13 +47,13 @@ class Target:
         Raises:
             ConfigurationError: no RTSP address, or the file cannot be read.
         """
-        parts = urlsplit(settings.url)
         try:
+            parts = urlsplit(settings.url)
             port = parts.port or 554
-        except ValueError as error:
-            raise ConfigurationError(f"url: {error}") from error
+        except ValueError:  # its text would quote a part of the address, and what stands there may be a password
+            raise ConfigurationError(_URL) from None
         if parts.scheme != "rtsp" or not parts.hostname:
-            raise ConfigurationError("url: give rtsp://host[:port]/path")
+            raise ConfigurationError(_URL)
         self.host = parts.hostname
         self.port = port
         self.user = settings.user or unquote(parts.username or "")
@@ -73,3 +77,5 @@ def _password(settings: CameraSettings) -> str:
         return Path(settings.password_file).read_text(encoding="utf-8").strip("\r\n")
     except OSError as error:
         raise ConfigurationError(f"password_file: {settings.password_file}: {error.strerror}") from error
+    except ValueError:  # what is no text may still be a secret: it is not quoted
+        raise ConfigurationError(f"password_file: {settings.password_file!r} is no file of UTF-8 text") from None

@@ -4,7 +4,7 @@ Rules, in order of weight:
 
 - A contact that stays closed for the debounce time is a press, dated at the edge that closed it. The alarm is on the press.
 - A contact found closed at the start is a press too (`is_boot_asserted`): it may be older than it looks, but is not ignored.
-- Within the re-arm time of a press there is no second one: it is the same alarm.
+- Within the re-arm time of a press there is no second one: it is the same alarm, and only a press that was told has a release.
 - A contact closed for the stuck time is reported once as stuck; it alarmed already, and alarms no more until it opens.
 - With a second, antivalent contact (normally closed) the wiring is supervised: both equal for longer than the fault time is
   a wiring fault. A press is judged by the normally open contact alone, so that a fault never silences the button.
@@ -90,6 +90,7 @@ class Contact:
         self._pressed_ms: int | None = None
         self._closed_ms: int | None = None
         self._is_stuck = False
+        self._is_told = False
         self._now_ms = 0
 
     @property
@@ -157,10 +158,10 @@ class Contact:
         return signals
 
     def _closed(self, since_ms: int, *, is_boot: bool) -> list[Signal]:
-        self._closed_ms = since_ms
+        self._closed_ms, self._is_told = since_ms, False
         if self._pressed_ms is not None and since_ms - self._pressed_ms < self.timing.rearm_ms:
             return []
-        self._pressed_ms = since_ms
+        self._pressed_ms, self._is_told = since_ms, True
         return [Signal(Sign.PRESS, since_ms, is_boot_asserted=is_boot)]
 
     def _opened(self, since_ms: int, was_known: bool) -> list[Signal]:
@@ -169,4 +170,4 @@ class Contact:
             return []
         signals = [Signal(Sign.STUCK_CLEARED, since_ms)] if self._is_stuck else []
         self._is_stuck = False
-        return [*signals, Signal(Sign.RELEASE, since_ms)]
+        return [*signals, Signal(Sign.RELEASE, since_ms)] if self._is_told else signals

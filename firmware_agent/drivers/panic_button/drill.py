@@ -18,19 +18,22 @@ MAX_WINDOW_S: Final = 1_800
 class Window:
     """The time in which presses are drills. It lives in memory only: after a restart a press is meant."""
 
-    _until_ms: int | None = None
+    _from_ms: int = 0
+    _until_ms: int = 0
 
     def begin(self, now_ms: int, duration_s: float) -> None:
         """Open it; a window that is open already ends at the new time."""
+        if not self.holds(now_ms):
+            self._from_ms = now_ms
         self._until_ms = now_ms + int(duration_s * 1000)
 
     def end(self) -> None:
         """Close it."""
-        self._until_ms = None
+        self._until_ms = 0
 
     def holds(self, at_ms: int) -> bool:
-        """Return whether a press at this moment is a drill."""
-        return self._until_ms is not None and at_ms < self._until_ms
+        """Return whether a press at this moment is a drill; one that came before the window was meant, however late it is looked at."""
+        return self._from_ms <= at_ms < self._until_ms
 
 
 class Proof(msgspec.Struct, frozen=True):

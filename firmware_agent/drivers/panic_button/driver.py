@@ -67,6 +67,7 @@ class PanicButton:
         self._untold: deque[Happening] = deque()
         self._early: deque[EventId] = deque(maxlen=64)
         self._unreadable_seen = False
+        self._has_dark_light = False
         self._wake = asyncio.Event()
         self._has_untold = asyncio.Event()
         self._last: tuple[Verdict, str] | None = None
@@ -114,8 +115,12 @@ class PanicButton:
         wiring = LineSettings(settings.wiring, settings.is_active_low)
         for name in ("led_amber", "led_green", "buzzer"):
             line = getattr(settings, name)
-            if line is not None:
-                self._outputs[name] = await gpio.drive(line)
+            try:
+                if line is not None:
+                    self._outputs[name] = await gpio.drive(line)
+            except GpioUnavailable as error:  # a light that stays dark must not silence the button
+                self._has_dark_light = True
+                _log.error("%s: %s stays dark: %s", self._port.channel, name, error)
         for line in (settings.line, settings.line_nc):
             if line is not None:
                 self._inputs.append(await gpio.watch(line, wiring, self._on_edge))
@@ -201,20 +206,18 @@ class PanicButton:
                 await asyncio.shield(asyncio.ensure_future(self._tell_rest()))
 
     async def _tell_all(self) -> None:
+        """Store what is untold; an event that cannot be stored now stays the first, and is tried again until it is."""
         while self._untold:
             happening = self._untold.popleft()
-            event_id = await self._store(happening)
-            if happening.type is EventType.PRESS:
-                self._stored(happening, event_id)
-
-    async def _store(self, happening: Happening) -> EventId:
-        """Store one event; one that cannot be stored now is tried again until it is."""
-        while True:
             try:
-                return await asyncio.shield(asyncio.ensure_future(self._port.happen(happening)))
+                event_id = await asyncio.shield(asyncio.ensure_future(self._port.happen(happening)))
             except AgentError as error:
+                self._untold.appendleft(happening)
                 _log.error("%s: %s cannot be stored yet: %s", self._port.channel, happening.type.value, error)
                 await asyncio.sleep(_RETRY_S)
+                continue
+            if happening.type is EventType.PRESS:
+                self._stored(happening, event_id)
 
     async def _tell_rest(self) -> None:
         while self._untold:
@@ -264,4 +267,6 @@ class PanicButton:
             return Verdict.UNKNOWN, "clock_untrusted"
         if age > self._settings.drill_max_age_days * _DAY_S:
             return Verdict.UNKNOWN, "test_overdue"
+        if self._has_dark_light:
+            return Verdict.DEGRADED, "lights_unavailable"
         return Verdict.WORKING, ""

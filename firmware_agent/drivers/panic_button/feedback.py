@@ -6,6 +6,7 @@ delivery time ("not delivered, call by other means"); after the fault time a fau
 Source: reference `edge.md` §2.4 (EN 54-21: fault within 100 s without the centre's acknowledgement).
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 
 from firmware_agent.contract.ids import EventId
@@ -35,50 +36,67 @@ class Lights:
 @dataclass
 class _Waiting:
     pressed_ms: int
-    event_id: EventId | None = None
     is_reported: bool = False
+    is_delivered: bool = False
 
 
 @dataclass
 class Feedback:
-    """Presses that wait for the server, and what to show for them."""
+    """Presses that wait for the server, and what to show for them. No act looks at all of them: a long outage may leave many."""
 
     times: Times = field(default_factory=Times)
-    _waiting: list[_Waiting] = field(default_factory=list)
+    _unstored: deque[_Waiting] = field(default_factory=deque)
+    _stored: dict[EventId, _Waiting] = field(default_factory=dict)
+    _unreported: deque[_Waiting] = field(default_factory=deque)
+    """Oldest first; some may be delivered already."""
+    _reported: int = 0
+    """How many are reported as not delivered and still are not."""
     _delivered_ms: int | None = None
 
     def pressed(self, at_ms: int) -> None:
         """Show a press before it is even stored."""
-        self._waiting.append(_Waiting(at_ms))
+        waiting = _Waiting(at_ms)
+        self._unstored.append(waiting)
+        self._unreported.append(waiting)
         self._delivered_ms = None
 
     def stored(self, event_id: EventId) -> None:
         """The oldest press without an id is stored on this node under this one."""
-        for waiting in self._waiting:
-            if waiting.event_id is None:
-                waiting.event_id = event_id
-                return
+        if self._unstored:
+            self._stored[event_id] = self._unstored.popleft()
 
     def acknowledged(self, event_id: EventId, now_ms: int) -> bool:
         """Show that the server has it; return whether anything waited for it."""
-        remaining = [waiting for waiting in self._waiting if waiting.event_id != event_id]
-        if len(remaining) == len(self._waiting):
+        delivered = self._stored.pop(event_id, None)
+        if delivered is None:
             return False
-        self._waiting = remaining
+        delivered.is_delivered = True
+        self._reported -= delivered.is_reported
         self._delivered_ms = now_ms
         return True
 
     def overdue(self, now_ms: int) -> bool:
         """Return whether a press has now waited so long that it is a fault; True once per press."""
-        late = [w for w in self._waiting if not w.is_reported and now_ms >= w.pressed_ms + self.times.fault_after_ms]
-        for waiting in late:
-            waiting.is_reported = True
-        return bool(late)
+        before = self._reported
+        while (due_ms := self._fault_due_ms) is not None and due_ms <= now_ms:
+            self._unreported.popleft().is_reported = True
+            self._reported += 1
+        return self._reported > before
 
     @property
     def is_undelivered(self) -> bool:
         """Whether a press was reported as not delivered and still is not."""
-        return any(waiting.is_reported for waiting in self._waiting)
+        return self._reported > 0
+
+    @property
+    def _oldest(self) -> _Waiting | None:
+        return next(iter(self._stored.values()), None) or (self._unstored[0] if self._unstored else None)
+
+    @property
+    def _fault_due_ms(self) -> int | None:
+        while self._unreported and self._unreported[0].is_delivered:
+            self._unreported.popleft()
+        return self._unreported[0].pressed_ms + self.times.fault_after_ms if self._unreported else None
 
     def lights(self, now_ms: int) -> Lights:
         """Return what is on now."""
@@ -90,9 +108,9 @@ class Feedback:
         )
 
     def _amber(self, now_ms: int) -> bool:
-        if not self._waiting:
+        if self._oldest is None:
             return False
-        late_ms = now_ms - self._waiting[0].pressed_ms - self.times.delivered_within_ms
+        late_ms = now_ms - self._oldest.pressed_ms - self.times.delivered_within_ms
         return late_ms < 0 or (late_ms // self.times.blink_ms) % 2 == 1
 
     def due_ms(self, now_ms: int) -> int | None:
@@ -100,10 +118,11 @@ class Feedback:
         dues = []
         if self._delivered_ms is not None:
             dues += [self._delivered_ms + self.times.buzzer_ms, self._delivered_ms + self.times.green_ms]
-        if self._waiting:
-            late_from_ms = self._waiting[0].pressed_ms + self.times.delivered_within_ms
+        if self._oldest is not None:
+            late_from_ms = self._oldest.pressed_ms + self.times.delivered_within_ms
             dues.append(
                 late_from_ms if now_ms < late_from_ms else now_ms + self.times.blink_ms - (now_ms - late_from_ms) % self.times.blink_ms
             )
-        dues += [w.pressed_ms + self.times.fault_after_ms for w in self._waiting if not w.is_reported]
+        if self._fault_due_ms is not None:
+            dues.append(self._fault_due_ms)
         return min((due for due in dues if due > now_ms), default=None)

@@ -84,7 +84,7 @@ class Sensor:
 
     async def _poll(self) -> None:
         settings = self._settings
-        bus = self._port.shared(f"modbus:{settings.bus}", lambda: open_bus(settings.bus, timeout_s=settings.timeout_s))
+        bus = self._port.shared(f"modbus:{parse_bus(settings.bus)}", lambda: open_bus(settings.bus, timeout_s=settings.timeout_s))
         try:
             value = await bus.read(settings.unit, self._register)
         except UnitQuarantined:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -77,19 +78,24 @@ class StreetLight:
         self._cycling = Cycling()
         self._lock = asyncio.Lock()
         self._override: tuple[int, int] | None = None  # level, until
+        self._wake = asyncio.Event()
         self._level: int | None = None
         self._level_since_ms = 0
 
     async def run(self) -> None:
         """See `Driver`."""
         while True:
+            self._wake.clear()
             await self._poll()
-            await asyncio.sleep(self._pause_s())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._pause_s()):
+                    await self._wake.wait()
 
     async def command(self, action: Action, args: Mapping[str, Any], expires_mono_ms: int) -> CommandOutcome:
         """Override the schedule: `lamp.override {"level_percent": 0 or 100, "duration_s": 600}`; 0 s: back to the schedule.
 
-        Succeeds when the meter proves the level. An override that fails is taken back, and none survives a restart.
+        Succeeds when the meter proves the level while the override lasts. One that fails, or is given up, is taken back; none
+        survives a restart.
         """
         if action is not Action.LAMP_OVERRIDE:
             return CommandOutcome(ResultStatus.REJECTED, f"A street light does not know {action.value}.")
@@ -98,12 +104,21 @@ class StreetLight:
             return CommandOutcome(ResultStatus.REJECTED, "level_percent must be 0 or 100.")
         if isinstance(duration_s, bool) or not isinstance(duration_s, int | float) or not 0 <= duration_s <= _MAX_OVERRIDE_S:
             return CommandOutcome(ResultStatus.REJECTED, f"duration_s must be 0 to {_MAX_OVERRIDE_S}.")
+        return await self._override_by(int(level), int(duration_s * 1000), expires_mono_ms)
+
+    async def _override_by(self, level: int, duration_ms: int, expires_mono_ms: int) -> CommandOutcome:
         now_ms = self._port.clock.mono_ms()
-        self._override = (int(level), now_ms + int(duration_s * 1000)) if duration_s else None
-        outcome = await self._prove(min(expires_mono_ms, now_ms + _PROVE_WITHIN_MS))
-        if outcome.status is not ResultStatus.SUCCEEDED:
-            self._override = None
-        return outcome
+        mine = self._override = (level, now_ms + duration_ms) if duration_ms else None
+        self._wake.set()
+        is_proven = False
+        try:
+            outcome = await self._prove(min(expires_mono_ms, now_ms + _PROVE_WITHIN_MS, *mine[1:] if mine else ()))
+            is_proven = outcome.status is ResultStatus.SUCCEEDED
+            return outcome
+        finally:
+            if not is_proven and self._override is mine:
+                self._override = None
+                self._wake.set()
 
     def acknowledged(self, event_id: EventId) -> None:
         """See `Driver`; a lamp has no light for it."""
@@ -116,9 +131,9 @@ class StreetLight:
         return min(pause_s, max(0.05, (self._override[1] - self._port.clock.mono_ms()) / 1000))
 
     async def _prove(self, until_mono_ms: int) -> CommandOutcome:
-        """Poll until the meter shows the wanted level."""
+        """Poll until the meter shows the level that is wanted now."""
+        level = self._wanted()
         while True:
-            level = self._wanted()
             measured, words = await self._poll()
             if measured is not None:
                 words = f"{measured.power_w:.1f} W at {measured.voltage_v:.0f} V"
@@ -163,7 +178,7 @@ class StreetLight:
 
     async def _switch_and_measure(self, level: int) -> Measured | None:
         settings = self._settings
-        bus = self._port.shared(f"modbus:{settings.bus}", lambda: open_bus(settings.bus, timeout_s=settings.timeout_s))
+        bus = self._port.shared(f"modbus:{parse_bus(settings.bus)}", lambda: open_bus(settings.bus, timeout_s=settings.timeout_s))
         coil = await bus.read_coil(settings.relay_unit, self._coil)
         if coil != bool(level):
             await bus.write_coil(settings.relay_unit, self._coil, bool(level))

@@ -20,13 +20,23 @@ class ProbeButton:
     def __init__(self, settings: Mapping[str, Any], port: Port) -> None:
         if settings.get("bad"):
             raise ConfigurationError("bad: must not be set")
+        if settings.get("odd"):
+            raise KeyError("a mistake in the driver")
         self.settings = settings
         self.port = port
         self.acked: list[EventId] = []
         self.verdict = Verdict.WORKING
         self.crash = False
+        self.last_words = False
 
     async def run(self) -> None:
+        try:
+            await self._watch()
+        finally:
+            if self.last_words:
+                await asyncio.shield(asyncio.ensure_future(self.press()))
+
+    async def _watch(self) -> None:
         presses = Path(self.settings["presses"]) if "presses" in self.settings else None
         while True:
             if self.crash:

@@ -1,5 +1,6 @@
 """Enrolment over real TLS: every way it can fail, and that it can be run again."""
 
+import base64
 import stat
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.servers.process import free_port
 ROOT = Ca.root("Root")
 DEVICES = ROOT.sub("Devices")
 SERVER = ROOT.sub("Servers")
+NO_SIGNED_DATA = base64.b64encode(bytes.fromhex("300b06092a864886f70d010701"))
+"""PKCS#7 of another kind."""
 
 
 class Place:
@@ -112,7 +115,10 @@ def test_fault_of_the_server_is_waited_out(place: Place, status: int) -> None:
     assert len(place.slept) == 1
 
 
-@pytest.mark.parametrize(("status", "body", "says"), [(400, b"bad CSR\n", "bad CSR"), (404, b"", "404"), (200, b"!!!", "no certificate")])
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [(400, b"bad CSR\n", "bad CSR"), (404, b"", "404"), (200, b"!!!", "no certificate"), (200, NO_SIGNED_DATA, "no certificate")],
+)
 def test_other_answers_are_refused(place: Place, status: int, body: bytes, says: str) -> None:
     with place.server() as est:
         est.answers = [(status, {}, body)]
@@ -203,5 +209,25 @@ def test_command_line_says_who_it_became(place: Place) -> None:
     assert refused.exit_code == 1
     assert refused.stdout == ""
     assert len(refused.stderr.strip().splitlines()) == 1
-    plain = CliRunner().invoke(app, [*arguments, "--server", "http://127.0.0.1:1"])
-    assert (plain.exit_code, "https://host:port" in plain.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"--server": "http://127.0.0.1:1"}, "https://host:port"),
+        ({"--server": "https://127.0.0.1:99999"}, "https://host:port"),
+        ({"--server": "https://[2001:db8::1"}, "https://host:port"),
+        ({"--server": "https://fleet..example"}, "https://host:port"),
+        ({"--serial": ""}, "no serial"),
+        ({"--serial": "S" * 65}, "no serial"),
+        ({"--serial": "ปุ่ม-1"}, "no serial"),
+        ({"--data": "/proc/nowhere"}, "/proc/nowhere"),
+        ({"--data": "/dev/null"}, "/dev/null"),
+    ],
+)
+def test_wrong_words_on_the_command_line_are_one_sentence(place: Place, wrong: dict[str, str], says: str) -> None:
+    words = {"--server": "https://127.0.0.1:1", "--ca": str(place.ca), "--serial": "SSZ-1", "--code": "C", "--data": str(place.folder)}
+    done = CliRunner().invoke(app, ["enrol", *(word for pair in (words | wrong).items() for word in pair), "--wait", "0"])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert says in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from firmware_agent.contract.vocabulary import ClockQuality, Online
 from firmware_agent.identity import credentials
 from firmware_agent.identity.enrol import Request, keep
+from hil.scenarios.programs import faketime_environment
 from tests.integration.agent.certificates import Ca, write
 from tests.integration.agent.nodes import NODE, NodeProcess, make_node, status
 from tests.integration.agent.stub_server import StubServer, until
@@ -87,6 +88,18 @@ def books(folder: Path) -> tuple[int, int]:
     return (sum(s["made"] for s in found["streams"]), found["events"]["made"]) if found else (0, 0)
 
 
+def wall_ms(folder: Path) -> int:
+    """The node's clock, as the status says."""
+    return int(status(folder)["clock"]["wall_ms"])
+
+
+def faketime(folder: Path, time: str) -> tuple[dict[str, str], Path]:
+    """Return an environment with a wall clock of its own, and the file that sets it."""
+    stamp = folder / "faketime"
+    stamp.write_text(time)
+    return faketime_environment(Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1", stamp), stamp
+
+
 async def test_node_killed_between_commit_and_sending_loses_nothing(site: Site) -> None:
     site.broker.kill()
     async with NodeProcess(site.config) as node:
@@ -151,15 +164,7 @@ async def test_revoked_node_knows_why(site: Site) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="libfaketime is preloaded")
 @pytest.mark.parametrize(("wrong", "says"), [("@1970-01-01 00:00:10", "before"), ("@2099-01-01 00:00:00", "has expired")])
 async def test_node_in_the_wrong_century_keeps_evidence_and_connects_when_the_clock_is_right(site: Site, wrong: str, says: str) -> None:
-    stamp = site.folder / "faketime"
-    stamp.write_text(wrong)
-    library = Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-    env = {
-        "LD_PRELOAD": str(library),
-        "FAKETIME_TIMESTAMP_FILE": str(stamp),
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_NO_CACHE": "1",
-    }
+    env, stamp = faketime(site.folder, wrong)
     async with site.server() as server, NodeProcess(site.config, env) as node:
         await until(lambda: says in str(site.status().get("why_not_connected")), what=f"it says why: {node.log}")
         found = status(site.folder)
@@ -177,6 +182,25 @@ async def test_node_in_the_wrong_century_keeps_evidence_and_connects_when_the_cl
         boots = {h.clock.boot for h in [*undated, server.live[-1]]}
         assert len(boots) == 1, "one boot, so that the server can date the old by the new"
         assert "Traceback" not in node.log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="libfaketime is preloaded")
+async def test_clock_that_was_ahead_for_a_moment_is_believed_again(site: Site) -> None:
+    """What is remembered as good time can never be unlearnt: somebody who sets 2029 by mistake must not spoil the years until then."""
+    env, stamp = faketime(site.folder, "+0")
+    async with NodeProcess(site.config, env) as node:
+        await until(lambda: site.status().get("is_connected"))
+        right_ms = wall_ms(site.folder)
+        stamp.write_text("+1000d")
+        await until(lambda: wall_ms(site.folder) > right_ms + 10**10)
+        made = books(site.folder)[0]
+        await until(lambda: books(site.folder)[0] > made + 5, what="some ticks with the wrong clock")
+        assert await node.stop() == 0
+        stamp.write_text("+0")
+        await node.start()
+        await until(lambda: site.status().get("is_connected") and site.status()["pid"] == node.pid)
+        found = status(site.folder)["clock"]
+        assert (found["complaint"], found["quality"]) == ("", ClockQuality.NTP)
 
 
 async def test_run_without_identity_says_what_to_do(tmp_path: Path) -> None:

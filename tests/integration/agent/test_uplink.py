@@ -11,6 +11,8 @@ from firmware_agent.contract.ids import Channel, CommandId, EventId
 from firmware_agent.contract.messages import VERSION, Ack, Command, Desired
 from firmware_agent.contract.topics import Down, Up
 from firmware_agent.contract.vocabulary import Action, Online, ResultStatus, Verdict
+from firmware_agent.outbox.model import StorageFailed
+from firmware_agent.outbox.store import Store
 from hil.faults.proxy import FaultProxy, Network
 from tests.integration.agent.nodes import NODE, make_node, running, status
 from tests.integration.agent.stub_server import StubServer, until
@@ -40,6 +42,19 @@ async def test_press_is_sent_at_once_and_acknowledged_only_by_the_server(mosquit
         await server.send(Down.ACK, Ack(VERSION, events=[event]))
         await until(lambda: probes.of().acked == [event])
         await until(lambda: status(tmp_path)["events"] == {"made": 1, "acked": 1, "held": 0})
+
+
+async def test_green_light_does_not_wait_for_a_card_that_cannot_forget(
+    mosquitto: Mosquitto, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class ReadOnly(Store):
+        def apply(self, ack: Ack) -> bool:
+            raise StorageFailed("The outbox cannot be written: disk I/O error")
+
+    monkeypatch.setattr("firmware_agent.process.Store", ReadOnly)
+    async with StubServer(mosquitto.port, NODE), running(make_node(tmp_path, mosquitto.port)) as probes:
+        event = await probes.of().press()
+        await until(lambda: event in probes.of().acked)
 
 
 async def test_press_during_an_outage_arrives_once_after_it(mosquitto: Mosquitto, tmp_path: Path) -> None:
@@ -155,7 +170,11 @@ async def test_desired_configuration_is_applied_reported_and_survives(mosquitto:
 
 @pytest.mark.parametrize(
     ("desired", "says"),
-    [(Desired(VERSION, 4, None, {BTN: {"bad": True}}), "bad"), (Desired(VERSION, 4, None, {Channel("cam-9"): {}}), "cam-9")],
+    [
+        (Desired(VERSION, 4, None, {BTN: {"bad": True}}), "bad"),
+        (Desired(VERSION, 4, None, {BTN: {"odd": True}}), "KeyError"),
+        (Desired(VERSION, 4, None, {Channel("cam-9"): {}}), "cam-9"),
+    ],
 )
 async def test_wrong_desired_configuration_is_refused_whole(mosquitto: Mosquitto, tmp_path: Path, desired: Desired, says: str) -> None:
     async with StubServer(mosquitto.port, NODE) as server, running(make_node(tmp_path, mosquitto.port)) as probes:
@@ -212,6 +231,17 @@ async def test_nonsense_of_the_server_is_counted_and_changes_nothing(mosquitto: 
         event = await probes.of().press()
         await until(lambda: probes.of().acked == [event])
         await until(lambda: status(tmp_path)["bad_messages"] >= 2)
+
+
+async def test_report_that_is_too_large_ends_nothing(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    config = make_node(tmp_path, mosquitto.port)
+    strange = f'kind = "camera"\ndriver = "{"x" * 60}"\n'
+    config.write_text(config.read_text() + "".join(f'\n[[channel]]\nchannel = "c-{n}"\n{strange}' for n in range(300)))
+    async with StubServer(mosquitto.port, NODE) as server, running(config) as probes:
+        await until(lambda: len(server.live) >= 3)
+        event = await probes.of().press()
+        await until(lambda: probes.of().acked == [event])
+        assert server.reported == []
 
 
 async def test_driver_that_crashes_is_unknown_and_comes_back(mosquitto: Mosquitto, tmp_path: Path) -> None:

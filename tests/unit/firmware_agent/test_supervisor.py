@@ -22,6 +22,8 @@ class Lamp:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         if settings.get("port") == "wrong":
             raise ConfigurationError("port: not a port")
+        if settings.get("port") == "odd":
+            raise KeyError("a mistake in the driver")
         self.settings = settings
         self.runs = 0
         self.is_running = False
@@ -113,6 +115,15 @@ async def test_wrong_setting_of_one_channel_stops_no_other() -> None:
         assert street.ports[Channel("lamp-1")].observations[0].cause == "driver_config"
         assert street.supervisor.reported()[0].error == "port: not a port"
         assert street.lamp("lamp-2").is_running
+
+
+async def test_driver_that_cannot_be_made_is_a_wrong_setting_whatever_it_raises() -> None:
+    """Settings come from the server too, again at each connection: what a driver forgot to check must not end the agent."""
+    async with Street(port="odd") as street:
+        await until(lambda: bool(street.ports[Channel("lamp-1")].observations))
+        assert street.ports[Channel("lamp-1")].observations[0].cause == "driver_config"
+        with pytest.raises(ConfigurationError, match=r"lamp-1.*KeyError"):
+            street.supervisor.try_settings(section("lamp-1", port="odd"))
 
 
 async def test_driver_for_another_kind_is_refused() -> None:

@@ -1,5 +1,6 @@
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 
 from firmware_agent.errors import ConfigurationError
 from firmware_agent.gpio import Edge, GpioUnavailable, LineSettings, open_gpio
-from firmware_agent.gpio.gpiod_port import GpiodPort
+from firmware_agent.gpio.gpiod_port import GpiodPort, _Input
 from firmware_agent.gpio.simulated import SimulatedGpio
 from hil.simulators.gpio import GpioSimulator
 from tests.unit.firmware_agent.drivers.live_port import until
@@ -62,6 +63,28 @@ def test_a_chip_is_found_by_its_label(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert GpiodPort("pinctrl-rp1", folder=tmp_path)._find_chip() == tmp_path / "gpiochip4"
     with pytest.raises(GpioUnavailable, match="pinctrl-bcm2711"):
         GpiodPort("pinctrl-bcm2711", folder=tmp_path)._find_chip()
+
+
+async def test_a_chip_that_goes_away_is_told_and_does_not_keep_the_loop_busy() -> None:
+    class Gone:
+        def __init__(self) -> None:
+            self.near, self.far = socket.socketpair()
+            self.far.close()
+            self.fd = self.near.fileno()
+            self.reads = 0
+
+        def read_edge_events(self) -> list[Any]:
+            self.reads += 1
+            raise OSError(19, "No such device")
+
+    request = Gone()
+    watched = _Input(request, 17, active=1, rising=1, on_edge=lambda _: None)
+    asyncio.get_running_loop().add_reader(request.fd, watched.on_readable)
+    await until(lambda: request.reads > 0)
+    with pytest.raises(GpioUnavailable, match=r"line 17.*No such device"):
+        watched.read()
+    assert not asyncio.get_running_loop().remove_reader(request.fd)
+    request.near.close()
 
 
 async def test_without_a_bench_a_line_cannot_be_read_and_then_it_can(gpio: SimulatedGpio) -> None:

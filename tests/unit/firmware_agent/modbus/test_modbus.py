@@ -2,6 +2,8 @@ import asyncio
 import math
 import socket
 import struct
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -111,6 +113,9 @@ def test_a_wrong_profile_is_named(tmp_path: Path) -> None:
     wrong.write_text('description = "x"\n[reading]\ntable = "coil"\naddress = 0\ndatatype = "uint16"\n')
     with pytest.raises(ConfigurationError, match=r"wrong\.toml.*reading\.table"):
         load_profile(str(wrong), SensorProfile, "firmware_agent.drivers.sensor")
+    wrong.write_bytes(b"description = '\xff'")
+    with pytest.raises(ConfigurationError, match=r"wrong\.toml"):
+        load_profile(str(wrong), SensorProfile, "firmware_agent.drivers.sensor")
     wrong.write_text("description = ")
     with pytest.raises(ConfigurationError, match=r"wrong\.toml"):
         load_profile(str(wrong), SensorProfile, "firmware_agent.drivers.sensor")
@@ -176,6 +181,67 @@ async def test_nobody_listens() -> None:
     with pytest.raises(UnitSilent, match="no connection"):
         await bus.read(1, READING)
     await bus.aclose()
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[int], bytes]) -> AsyncIterator[str]:
+    """Serve a unit that answers each request with what `answer` makes of its transaction number; give the bus."""
+
+    handlers: set[asyncio.Task[None]] = set()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        handlers.add(task)
+        with suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                transaction, _, length = struct.unpack(">HHH", await reader.readexactly(6))
+                await reader.readexactly(length)
+                writer.write(answer(transaction))
+                await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    try:
+        yield f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        await asyncio.wait(handlers, timeout=10)
+
+
+def framed(pdu: bytes) -> Callable[[int], bytes]:
+    return lambda transaction: struct.pack(">HHHB", transaction, 0, len(pdu) + 1, 1) + pdu
+
+
+COIL, VOLTAGE = "coil", Register(Table.INPUT, 0, Datatype.FLOAT32)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (COIL, framed(b"\x01")),
+        (COIL, framed(b"\x01\x00")),
+        (COIL, framed(b"\x05\x00\x00\xff\x00")),
+        (COIL, framed(b"\x03\x02\x00\x01")),
+        (READING, framed(b"\x03")),
+        (READING, framed(b"\x03\x00")),
+        (READING, framed(b"\x04\x02\x00\x01")),
+        (VOLTAGE, framed(b"\x04\x02\x43\x66")),
+        (VOLTAGE, framed(b"\x03\x04\x43\x66\x33\x33")),
+        (READING, framed(b"")),
+        (READING, lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        (READING, lambda _: bytes(range(256)) * 8),
+    ],
+)
+async def test_garbage_is_silence_and_fills_no_log(
+    asked: Register | str, answer: Callable[[int], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with answering(answer) as address:
+        bus = open_bus(address, timeout_s=0.2, retries=0)
+        with pytest.raises(UnitSilent):
+            await (bus.read(1, asked) if isinstance(asked, Register) else bus.read_coil(1, 0))
+        await bus.aclose()
+    assert caplog.records == []
 
 
 async def test_many_ask_at_once() -> None:

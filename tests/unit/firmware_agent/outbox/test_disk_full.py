@@ -11,6 +11,7 @@ from firmware_agent.contract.ids import BootId, NodeId
 from firmware_agent.outbox.model import Limits, StorageFailed
 from firmware_agent.outbox.store import Store
 from tests.unit.firmware_agent.drafts import heartbeat, press
+from tests.unit.firmware_agent.outbox.damage import spoil
 
 NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
 
@@ -68,4 +69,20 @@ def test_agent_starts_on_a_full_disk(small_disk: Path) -> None:
     again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
     more = again.put_event(press()).event_id
     assert [e.event_id for e in again.events()] == [pressed, more]
+    again.close()
+
+
+def test_damaged_outbox_keeps_its_events_until_there_is_room_for_a_new_one(small_disk: Path) -> None:
+    limits = Limits(ballast_bytes=0)
+    store = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=limits)
+    pressed = store.put_event(press()).event_id
+    store.close()
+    spoil(small_disk / "outbox.db")
+    with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+        fill(filler)
+    with pytest.raises(StorageFailed, match="cannot be opened"):
+        Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
+    (small_disk / "filler").unlink()
+    again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
+    assert [e.event_id for e in again.events()] == [pressed]
     again.close()

@@ -10,7 +10,7 @@ import pytest
 from firmware_agent.contract import messages
 from firmware_agent.contract.ids import BootId, NodeId
 from firmware_agent.contract.messages import VERSION, Ack, Heartbeat
-from firmware_agent.outbox.model import Limits, OutboxBusy, StorageFailed, StoredEvent
+from firmware_agent.outbox.model import Counts, Limits, OutboxBusy, StorageFailed, StoredEvent
 from firmware_agent.outbox.outbox import Outbox, open_outbox
 from firmware_agent.outbox.store import Store
 from tests.unit.firmware_agent.drafts import heartbeat, press
@@ -22,6 +22,7 @@ class FailingStore(Store):
     """A card that refuses writes while `is_broken`."""
 
     is_broken = False
+    is_uncountable = False
 
     def put_heartbeat(self, draft: Heartbeat) -> Any:
         self._fail()
@@ -40,6 +41,11 @@ class FailingStore(Store):
             raise sqlite3.DatabaseError("disk I/O error")
         return super().events()
 
+    def counts(self) -> Counts:
+        if self.is_uncountable:
+            raise sqlite3.DatabaseError("disk I/O error")
+        return super().counts()
+
     def _fail(self) -> None:
         if self.is_broken:
             raise StorageFailed("The outbox cannot be written: disk I/O error")
@@ -50,6 +56,19 @@ async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
     found = await open_outbox(make, tmp_path, NODE)
     yield found
     await found.aclose()
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the machine's memory."""
+    folder = tmp_path / "memory"
+    folder.mkdir()
+    monkeypatch.setattr("firmware_agent.outbox.outbox._SHARED_MEMORY", folder)
+    return folder
+
+
+def names_in(folder: Path) -> list[str]:
+    return [each.name for each in folder.iterdir()]
 
 
 def make(path: Path) -> Store:
@@ -84,17 +103,26 @@ async def test_press_on_a_dead_card_is_sent_and_stored_later(outbox: Outbox, tmp
     await outbox.save_rescued()
     assert outbox._store.events() == [event]
     assert await outbox.events() == [event]
-    assert (await outbox.apply(Ack(VERSION, events=[event.event_id]))).events == (event.event_id,)
+    await outbox.apply(Ack(VERSION, events=[event.event_id]))
     assert await outbox.events() == []
 
 
 async def test_press_acknowledged_before_it_was_stored_is_done(outbox: Outbox) -> None:
     break_card(outbox)
     event = await outbox.put_event(press())
-    assert (await outbox.apply(Ack(VERSION, events=[event.event_id]))).events == (event.event_id,)
+    await outbox.apply(Ack(VERSION, events=[event.event_id]))
     break_card(outbox, is_broken=False)
     await outbox.save_rescued()
     assert await outbox.events() == []
+
+
+async def test_press_that_is_stored_is_not_made_again_because_the_books_cannot_be_read(outbox: Outbox) -> None:
+    store = outbox._store
+    assert isinstance(store, FailingStore)
+    store.is_uncountable = True
+    event = await outbox.put_event(press())
+    store.is_uncountable = False
+    assert await outbox.events() == [event]
 
 
 async def test_books_follow_each_act(outbox: Outbox) -> None:
@@ -119,20 +147,38 @@ async def test_memory_is_at_once_and_survives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["folder", "no parent"])
-async def test_card_that_cannot_be_used_is_replaced_by_memory(tmp_path: Path, damage: str) -> None:
-    """A card that has gone read-only must not silence a panic button."""
+async def test_card_that_cannot_be_used_is_replaced_by_memory(tmp_path: Path, memory: Path, damage: str) -> None:
+    """A card that has gone read-only must not silence a panic button, nor each start of the agent take more memory."""
     if damage == "folder":
         (tmp_path / "outbox.db").mkdir()
         folder = tmp_path
     else:
         (tmp_path / "file").touch()
         folder = tmp_path / "file"
-    outbox = await open_outbox(make, folder, NODE)
-    event = await outbox.put_event(press())
-    await outbox.put_heartbeat(heartbeat())
-    assert await outbox.events() == [event]
-    assert "kept in memory only" in outbox.failure
+    events = []
+    for _ in range(2):
+        outbox = await open_outbox(make, folder, NODE)
+        events.append(await outbox.put_event(press()))
+        await outbox.put_heartbeat(heartbeat())
+        assert await outbox.events() == events
+        assert "kept in memory only" in outbox.failure
+        await outbox.aclose()
+    assert names_in(memory) == [f"zone-agent-{NODE}"]
+
+
+@pytest.mark.parametrize("mode", [0o755, None])
+async def test_folder_in_memory_that_others_may_enter_is_not_used(tmp_path: Path, memory: Path, mode: int | None) -> None:
+    squatted = memory / f"zone-agent-{NODE}"
+    if mode is None:
+        squatted.symlink_to(tmp_path)
+    else:
+        squatted.mkdir(mode=mode)
+    (tmp_path / "outbox.db").mkdir()
+    outbox = await open_outbox(make, tmp_path, NODE)
+    await outbox.put_event(press())
     await outbox.aclose()
+    assert mode is None or names_in(squatted) == []
+    assert len(names_in(memory)) == 2
 
 
 async def test_second_agent_is_refused(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The outbox: sad paths first."""
 
-import os
 import sqlite3
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from firmware_agent.contract.vocabulary import ClockQuality
 from firmware_agent.outbox.model import Limits, StorageFailed
 from firmware_agent.outbox.store import Store
 from tests.unit.firmware_agent.drafts import WALL_MS, heartbeat, press
+from tests.unit.firmware_agent.outbox.damage import NoCommit, spoil
 
 SMALL = Limits(max_bytes=256 * 1024, ballast_bytes=0)
 
@@ -36,6 +37,12 @@ def test_heartbeats_count_from_one_and_carry_the_floor(open_store: Any) -> None:
     stored = [store.put_heartbeat(heartbeat()) for _ in range(3)]
     decoded = [messages.decode(Heartbeat, s.body) for s in stored]
     assert [(h.seq, h.floor, h.stream) for h in decoded] == [(1, 1, store.stream), (2, 1, store.stream), (3, 1, store.stream)]
+
+
+def test_nobody_else_on_the_node_may_read_it(open_store: Any, tmp_path: Path) -> None:
+    (tmp_path / "outbox.db").touch(mode=0o644)
+    open_store().remember("", "desired", '{"cam-1":{"password":"secret"}}')
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()} == {"outbox.db": 0o600, "outbox.db-wal": 0o600}
 
 
 def test_killed_process_goes_on_with_the_same_stream(open_store: Any) -> None:
@@ -76,8 +83,7 @@ def test_acknowledgement_forgets_all_but_the_gaps(open_store: Any) -> None:
     store = open_store()
     for _ in range(10):
         store.put_heartbeat(heartbeat())
-    outcome = store.apply(Ack(VERSION, store.stream, 8, [(3, 4), (6, 6)]))
-    assert outcome.forgotten == 5
+    assert not store.apply(Ack(VERSION, store.stream, 8, [(3, 4), (6, 6)]))
     assert seqs(store, store.stream) == [3, 4, 6, 9, 10]
     assert messages.decode(Heartbeat, store.put_heartbeat(heartbeat()).body).floor == 3
     count = store.counts().streams[-1]
@@ -87,7 +93,7 @@ def test_acknowledgement_forgets_all_but_the_gaps(open_store: Any) -> None:
 def test_acknowledgement_of_a_strange_stream_does_nothing(open_store: Any) -> None:
     store = open_store()
     store.put_heartbeat(heartbeat())
-    assert store.apply(Ack(VERSION, StreamId("f" * 16), 100)).forgotten == 0
+    assert not store.apply(Ack(VERSION, StreamId("f" * 16), 100))
     assert seqs(store, store.stream) == [1]
 
 
@@ -96,10 +102,22 @@ def test_acknowledgement_of_what_was_never_made_is_not_believed(open_store: Any)
     store = open_store()
     store.put_heartbeat(heartbeat())
     before = store.stream
-    outcome = store.apply(Ack(VERSION, before, 7))
-    assert outcome.is_foreign
+    assert store.apply(Ack(VERSION, before, 7))
     assert store.stream != before
     assert seqs(store, before) == [1]
+
+
+def test_stream_that_cannot_be_renewed_now_goes_on(open_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store()
+    store.put_heartbeat(heartbeat())
+    before = store.stream
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_db", NoCommit(store._db))
+        with pytest.raises(StorageFailed):
+            store.apply(Ack(VERSION, before, 7))
+    assert store.put_heartbeat(heartbeat()).seq == 2
+    assert store.apply(Ack(VERSION, before, 7))
+    assert store.stream != before
 
 
 def test_event_ids_count_in_their_stream_and_are_never_used_again(open_store: Any) -> None:
@@ -114,10 +132,9 @@ def test_event_ids_count_in_their_stream_and_are_never_used_again(open_store: An
 def test_event_stays_until_its_own_acknowledgement(open_store: Any) -> None:
     store = open_store()
     one, two = store.put_event(press()), store.put_event(press())
-    outcome = store.apply(Ack(VERSION, store.stream, 0, events=[two.event_id, two.event_id, EventId("x" * 56)]))
-    assert outcome.events == (two.event_id,)
+    store.apply(Ack(VERSION, store.stream, 0, events=[two.event_id, two.event_id, EventId("x" * 56)]))
     assert [e.event_id for e in store.events()] == [one.event_id]
-    assert store.apply(Ack(VERSION, events=[two.event_id])).events == ()
+    store.apply(Ack(VERSION, events=[two.event_id]))
     counts = store.counts()
     assert (counts.events_made, counts.events_acked, counts.events_held) == (2, 1, 1)
 
@@ -213,17 +230,28 @@ def test_damaged_file_is_moved_aside(open_store: Any, tmp_path: Path, damage: by
 def test_events_are_rescued_from_a_damaged_file(open_store: Any, tmp_path: Path) -> None:
     store = open_store()
     saved = store.put_event(press())
-    for _ in range(200):
-        store.put_heartbeat(heartbeat(padding=1000))
     store.close()
-    db = sqlite3.connect(tmp_path / "outbox.db")
-    root = db.execute("SELECT rootpage FROM sqlite_master WHERE name = 'heartbeat'").fetchone()[0]
-    db.execute("UPDATE meta SET value = '0' WHERE key = 'is_clean'")
-    db.commit()
-    db.close()
-    with (tmp_path / "outbox.db").open("r+b") as file:
-        file.seek((root - 1) * 1024)
-        file.write(os.urandom(1024))
+    spoil(tmp_path / "outbox.db")
+    again = open_store("boot-2")
+    assert [e.event_id for e in again.events()] == [saved.event_id]
+    assert again.put_heartbeat(heartbeat()).seq == 1
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["outbox.db", "outbox.db-damaged", "outbox.db-wal"]
+
+
+def test_rescue_that_was_ended_half_way_is_begun_again(open_store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store()
+    saved = store.put_event(press())
+    store.close()
+    spoil(tmp_path / "outbox.db")
+    for end in (Path.hardlink_to, Path.replace):
+
+        def killed(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, end.__name__, killed)
+            with pytest.raises(KeyboardInterrupt):
+                open_store("boot-2")
     assert [e.event_id for e in open_store("boot-2").events()] == [saved.event_id]
 
 

@@ -2,16 +2,19 @@
 
 import socket
 import ssl
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_agent.contract.ids import EventId, StreamId
-from firmware_agent.drivers.fake import ManualClock
+from firmware_agent.drivers.fake import NODE, ManualClock
 from firmware_agent.outbox.model import StoredEvent
 from firmware_agent.uplink.backoff import Backoff
 from firmware_agent.uplink.explain import alert, explain
+from firmware_agent.uplink.link import Link, LinkDown, Server, Will
 from firmware_agent.uplink.pending import PendingEvents
 from firmware_agent.uplink.replay import ReplayPlan
 
@@ -72,6 +75,28 @@ def test_acknowledged_event_is_not_sent_again() -> None:
     pending.forget(event(1).event_id)
     pending.forget(event(2).event_id)
     assert (pending.take(0), pending.wait_ms(0), len(pending)) == (None, None, 0)
+
+
+def test_backlog_of_a_chattering_contact_costs_in_proportion() -> None:
+    def cost_s(count: int) -> float:
+        pending = PendingEvents()
+        began_s = time.process_time()
+        for n in range(count):
+            pending.add(event(n))
+        while (sent := pending.take(0)) is not None:
+            pending.forget(sent.event_id)
+        assert pending.wait_ms(0) is None
+        for n in range(count):
+            pending.add(event(n))
+            pending.take(n)
+        pending.begin_session()
+        assert pending.wait_ms(0) == 0
+        while pending.take(0) is not None:
+            pass
+        return time.process_time() - began_s
+
+    small_s, large_s = (min(cost_s(count) for _ in range(3)) for count in (250, 2_000))
+    assert large_s < 24 * small_s
 
 
 def test_plan_is_what_the_acknowledgement_asks() -> None:
@@ -135,6 +160,16 @@ def test_failure_is_one_clear_sentence(error: Exception, says: str) -> None:
     text = explain(error, where="fleet:8883", clock=ManualClock())
     assert says in text
     assert "\n" not in text
+
+
+@pytest.mark.parametrize("content", [None, b"not PEM"])
+async def test_certificates_that_cannot_be_used_are_named_and_not_the_server(tmp_path: Path, content: bytes | None) -> None:
+    anchors = tmp_path / "ca.pem"
+    if content is not None:
+        anchors.write_bytes(content)
+    server = Server("127.0.0.1", 1, ca_file=anchors, cert_file=tmp_path / "cert.pem", key_file=tmp_path / "key.pem")
+    with pytest.raises(LinkDown, match=r"ca\.pem.*cannot be used: "):
+        await Link(server, NODE, ManualClock()).open(Will("topic", b""))
 
 
 def test_unknown_alert_is_no_explanation() -> None:

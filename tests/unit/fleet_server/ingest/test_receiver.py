@@ -136,6 +136,8 @@ def test_retained_message_tells_what_was(bench: Bench) -> None:
         (Up.HEARTBEAT, b"\xff{", "malformed"),
         (Up.HEARTBEAT, b" " * 70_000, "oversize"),
         (Up.REPLAY, b" " * 70_000, "oversize"),
+        (Up.HEARTBEAT, b'{"news":' + b"[" * 50_000, "malformed"),
+        (Up.REPLAY, b'{"news":' + b"[" * 50_000, "malformed"),
         (Up.REPLAY, b'{"v":1,"heartbeats":[]}', "malformed"),
         (Up.REPLAY, b'{"v":1,"heartbeats":[1,{}]}', "malformed"),
         (Up.REPLAY, b'{"v":2,"heartbeats":[{}]}', "malformed"),

@@ -1,4 +1,5 @@
 import hashlib
+import time
 
 from firmware_agent.drivers.camera.authorization import Credentials, answer
 
@@ -65,3 +66,16 @@ def test_what_cannot_be_answered() -> None:
 
 def test_the_password_is_not_shown() -> None:
     assert "Circle" not in repr(MUFASA)
+
+
+def test_a_challenge_costs_in_proportion_to_its_length() -> None:
+    """The event loop that reads it also serves panic buttons; a camera, or who took its place, may send any."""
+
+    def cost_s(length: int) -> float:
+        began_s = time.process_time()
+        for _ in range(10):
+            assert answer(["Digest " + "a" * length], "DESCRIBE", "rtsp://x/", MUFASA) is None
+        return time.process_time() - began_s
+
+    small_s, large_s = (min(cost_s(length) for _ in range(5)) for length in (1_000, 8_000))
+    assert large_s < 24 * small_s

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -91,6 +92,7 @@ async def test_a_camera_that_hangs_up_after_its_challenge() -> None:
         ([b"RTSP/1.0 200 OK\r\nContent-Length: 99999999\r\n\r\n"], "bad_reply"),
         ([b"RTSP/1.0 200 OK\r\nContent-Length: many\r\n\r\n"], "bad_reply"),
         ([b"x" * 100_000], "bad_reply"),
+        ([b"RTSP/1.0 200 OK\r\n\r\n", b"RTSP/1.0 401 Unauthorized\r\nWWW-Authenticate: Digest " + b"a" * 9_000 + b"\r\n\r\n"], "bad_reply"),
         ([b"RTSP/1.0 200 OK\r\nContent-Length: 10\r\n\r\nabc"], "silent"),
     ],
 )
@@ -113,6 +115,7 @@ async def test_nobody_listens() -> None:
 
 async def test_no_such_host() -> None:
     assert (await probe(target("rtsp://no.such.host.invalid/x"), timeout_s=30)).cause in ("unreachable", "timeout")
+    assert (await probe(target("rtsp://no..such/x"), timeout_s=30)).cause == "unreachable"
 
 
 async def test_a_full_backlog_is_a_timeout() -> None:
@@ -161,9 +164,20 @@ def test_credentials_are_kept_apart_from_the_address(tmp_path: Path) -> None:
         lambda: target("http://x/"),
         lambda: target("rtsp:///x"),
         lambda: target("rtsp://x:99999/"),
+        lambda: target("rtsp://[2001:db8::1/live"),
         lambda: target("rtsp://x/", password_file="/nowhere"),
+        lambda: target("rtsp://x/", password_file="no\0file"),
+        lambda: target("rtsp://x/", password_file=sys.executable),
     ],
 )
 def test_wrong_targets_are_named(make: Callable[[], Target]) -> None:
     with pytest.raises(ConfigurationError, match=r"url|password_file"):
         make()
+
+
+def test_a_password_that_breaks_the_address_is_not_quoted() -> None:
+    """What is wrong is told to the server, logged, and shown in status.json."""
+    with pytest.raises(ConfigurationError) as refused:
+        target("rtsp://admin:Secret/1@10.0.0.5/live")
+    assert "Secret" not in str(refused.value)
+    assert refused.value.__cause__ is None

@@ -84,7 +84,18 @@ def test_a_stuck_button_alarms_once_and_is_reported_once() -> None:
 def test_a_second_press_within_the_rearm_time_is_the_same_alarm() -> None:
     contact = idle()
     found = contact.edge(1000, level=True) + contact.edge(1100, level=False) + contact.edge(1200, level=True) + contact.tick(1300)
+    found += contact.edge(1300, level=False) + contact.tick(1400)
     assert signs(found) == [Sign.PRESS, Sign.RELEASE]
+
+
+def test_a_contact_that_chatters_tells_no_more_releases_than_presses() -> None:
+    """Each event is synced to the card and never evicted: a loose contact must not tell ten a second."""
+    contact, found = idle(), []
+    for at_ms in range(1_000, 61_000, 100):
+        found += contact.edge(at_ms, level=at_ms % 200 == 0)
+    presses = signs(found).count(Sign.PRESS)
+    assert 60 < presses <= 120
+    assert presses - 1 <= signs(found).count(Sign.RELEASE) <= presses
 
 
 @given(RAW)

@@ -9,8 +9,11 @@ def test_a_window_ends_by_itself() -> None:
     window = Window()
     assert not window.holds(0)
     window.begin(1000, 60)
+    assert not window.holds(999), "it was meant"
     assert window.holds(60_999)
-    assert not window.holds(61_000)
+    window.begin(2000, 60)
+    assert window.holds(1000)
+    assert not window.holds(62_000)
     window.begin(1000, 60)
     window.end()
     assert not window.holds(1001)
@@ -45,5 +48,9 @@ def test_age_over_a_reboot_needs_two_good_clocks() -> None:
     after = Rebooted(wall_ms=before.wall_ms() + 3_600_000, mono_ms=10)
     assert age_s(dated, after) == 3600.0
     assert age_s(undated, after) is None
+    after.step(before.wall_ms() - 59_000)
+    assert age_s(dated, after) == 0.0
+    after.step(before.wall_ms() - 3_600_000)
+    assert age_s(dated, after) is None, "a proof from the future would prove the button until then"
     after.trust = ClockQuality.NONE
     assert age_s(dated, after) is None

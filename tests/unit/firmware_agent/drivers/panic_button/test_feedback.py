@@ -1,10 +1,12 @@
+import time
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_agent.contract.ids import EventId
 from firmware_agent.drivers.panic_button.feedback import Feedback, Lights, Times
 
-A, B = EventId("a"), EventId("b")
+A, B, C = EventId("a"), EventId("b"), EventId("c")
 TIMES = Times(delivered_within_ms=10_000, fault_after_ms=100_000, green_ms=5_000, buzzer_ms=1_000, blink_ms=500)
 
 
@@ -50,6 +52,40 @@ def test_two_presses_need_two_words() -> None:
     assert feedback.lights(700).amber
     feedback.acknowledged(A, 800)
     assert not feedback.lights(800).amber
+
+
+def test_each_press_that_is_late_is_reported_for_itself() -> None:
+    feedback = Feedback(TIMES)
+    for at_ms, event_id in ((0, A), (600, B), (5_000, C)):
+        feedback.pressed(at_ms)
+        feedback.stored(event_id)
+    feedback.acknowledged(B, 700)
+    assert feedback.due_ms(99_999) == 100_000
+    assert feedback.overdue(100_000)
+    assert not feedback.overdue(104_999), "the second was delivered"
+    assert feedback.overdue(105_000)
+    feedback.acknowledged(A, 105_001)
+    assert feedback.is_undelivered
+    feedback.acknowledged(C, 105_002)
+    assert not feedback.is_undelivered
+
+
+def test_presses_of_a_chattering_contact_cost_in_proportion() -> None:
+    def cost_s(count: int) -> float:
+        feedback, began_s = Feedback(TIMES), time.process_time()
+        for n in range(count):
+            feedback.pressed(n)
+            feedback.stored(EventId(str(n)))
+            feedback.lights(n)
+            feedback.due_ms(n)
+        assert feedback.overdue(10**9)
+        for n in reversed(range(count)):
+            assert feedback.acknowledged(EventId(str(n)), 10**9)
+        assert feedback.due_ms(10**10) is None
+        return time.process_time() - began_s
+
+    small_s, large_s = (min(cost_s(count) for _ in range(3)) for count in (250, 2_000))
+    assert large_s < 24 * small_s
 
 
 def test_a_strange_acknowledgement_shows_nothing() -> None:

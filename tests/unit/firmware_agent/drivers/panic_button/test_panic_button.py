@@ -10,6 +10,8 @@ from firmware_agent.contract.vocabulary import Action, EventType, Function, Resu
 from firmware_agent.drivers.fake import NODE, STREAM
 from firmware_agent.drivers.panic_button import create
 from firmware_agent.errors import ConfigurationError
+from firmware_agent.gpio import GpioUnavailable
+from firmware_agent.gpio.simulated import SimulatedGpio
 from hil.simulators.gpio import Button, GpioSimulator
 from tests.unit.firmware_agent.drivers.live_port import LivePort, running, until
 
@@ -55,6 +57,7 @@ async def test_only_an_acknowledged_drill_proves_the_button_and_it_is_remembered
     port = LivePort("btn-1")
     driver = create({**button.settings(), **FAST}, port)
     async with running(driver, port):
+        await port.saw(Function.PRESS, Verdict.UNKNOWN, "never_tested")
         await drill(driver)
         await button.press()
         await until(lambda: bool(port.happened(EventType.PRESS)))
@@ -71,6 +74,23 @@ async def test_only_an_acknowledged_drill_proves_the_button_and_it_is_remembered
     overdue.memory().values.update(port.memory().values)
     async with running(create({**button.settings(), **FAST, "drill_max_age_days": 1e-9}, overdue), overdue):
         await overdue.saw(Function.PRESS, Verdict.UNKNOWN, "test_overdue")
+
+
+async def test_a_light_that_cannot_be_had_does_not_silence_the_button(button: Button) -> None:
+    class Dark(SimulatedGpio):
+        async def drive(self, line: int) -> Any:
+            raise GpioUnavailable(f"line {line}: busy")
+
+    port = LivePort("btn-1")
+    address = button.settings()["gpio"]
+    port.resources[f"gpio:{address}"] = Dark(Path(address.removeprefix("simulated:")))
+    driver = create({**button.settings(), **FAST}, port)
+    async with running(driver, port):
+        await port.saw(Function.PRESS, Verdict.UNKNOWN, "never_tested")
+        await button.press()
+        await until(lambda: bool(port.happened(EventType.PRESS)))
+        driver.acknowledged(FIRST)
+        await port.saw(Function.PRESS, Verdict.DEGRADED, "lights_unavailable")
 
 
 async def test_after_drill_end_a_press_is_meant(button: Button) -> None:
@@ -165,16 +185,18 @@ async def test_a_press_that_cannot_be_stored_yet_is_tried_until_it_is(button: Bu
         assert [h.type for h in port.happenings][:2] == [EventType.PRESS, EventType.RELEASE]
 
 
-async def test_a_press_untold_when_the_driver_stops_is_told_first(button: Button) -> None:
+@pytest.mark.parametrize("refusals", [0, 1])
+async def test_a_press_untold_when_the_driver_stops_is_told_first(button: Button, refusals: int) -> None:
     port = LivePort("btn-1")
+    port.refusals = refusals
     driver = create({**button.settings(), **FAST}, port)
     task = asyncio.create_task(driver.run())
     await port.saw(Function.PRESS, Verdict.UNKNOWN, "never_tested")
     button.hold()
-    await until(lambda: button.amber)
+    await until(lambda: button.amber and port.refusals == 0)
     task.cancel()
     await asyncio.wait([task])
-    await until(lambda: bool(port.happened(EventType.PRESS)))
+    await until(lambda: len(port.happened(EventType.PRESS)) == 1)
     await port.resources["gpio:" + button.settings()["gpio"]].aclose()  # type: ignore[attr-defined]
 
 

@@ -135,6 +135,41 @@ async def test_an_override_that_is_not_measured_fails_and_is_taken_back(lamp: La
         assert outcome.measured == {}
 
 
+async def test_an_override_that_is_given_up_is_taken_back(lamp: Lamp) -> None:
+    """A command may expire while the bus is silent: the server is told that it failed, so the lamp must not go dark later."""
+    port = LivePort("lamp-1")
+    driver = create({**lamp.settings(), **FAST}, port)
+    async with running(driver, port):
+        await port.saw(Function.LIT, Verdict.WORKING)
+        await lamp.fault("silent")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await driver.command(Action.LAMP_OVERRIDE, {"level_percent": 0, "duration_s": 3600}, SOON)
+        await lamp.fault("ok")
+        seen = len(port.observations)
+        await until(lambda: len(port.observations) > seen + 3)
+        assert lamp.is_lit
+
+
+async def test_an_override_is_proven_only_while_it_lasts(lamp: Lamp) -> None:
+    port = LivePort("lamp-1")
+    driver = create({**lamp.settings(), **FAST}, port)
+    await lamp.fault("relay_welded")
+    async with running(driver, port):
+        outcome = await driver.command(Action.LAMP_OVERRIDE, {"level_percent": 0, "duration_s": 0.5}, SOON)
+        assert outcome.status is ResultStatus.FAILED, "lit by schedule again is not dark as asked"
+
+
+async def test_the_end_of_an_override_is_not_overslept(lamp: Lamp) -> None:
+    port = LivePort("lamp-1")
+    driver = create({**lamp.settings(), **FAST, "poll_interval_s": 3600}, port)
+    async with running(driver, port):
+        await port.saw(Function.LIT, Verdict.WORKING)
+        outcome = await driver.command(Action.LAMP_OVERRIDE, {"level_percent": 0, "duration_s": 2.0}, SOON)
+        assert outcome.status is ResultStatus.SUCCEEDED
+        await until(lambda: lamp.is_lit)
+
+
 @pytest.mark.parametrize(
     "args",
     [{}, {"level_percent": 50}, {"level_percent": True}, {"level_percent": 0, "duration_s": -1}, {"level_percent": 0, "duration_s": "x"}],
@@ -153,7 +188,8 @@ async def test_two_lamps_of_one_bus_share_one_connection_and_a_dead_one_does_not
         other.resources = port.resources
         await first.fault("silent")
         async with running(create({**first.settings(), **FAST}, port), port):
-            task = asyncio.create_task(create({**second.settings(), **FAST}, other).run())
+            same_bus = {**second.settings(), "bus": f"{second.settings()['bus']}/"}  # spelt otherwise
+            task = asyncio.create_task(create({**same_bus, **FAST}, other).run())
             await port.saw(Function.LIT, Verdict.FAILED, "unreachable")
             await other.saw(Function.LIT, Verdict.WORKING)
             seen = len(other.observations)
