@@ -5,7 +5,8 @@ import logging
 import secrets
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from fleet_server.access.model import (
 from fleet_server.access.throttle import Throttle
 from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, Forbidden, NotFound, Rejected
-from fleet_server.problems import Unauthenticated
+from fleet_server.problems import TooManyTries, Unauthenticated
 from fleet_server.storage import Database
 from fleet_server.storage.database import serialise
 
@@ -41,6 +42,8 @@ TOKEN_PREFIX: Final = "ssz_"  # noqa: S105  # what tokens begin with, so that sc
 _LOCK: Final = 7_306
 _AT_ONCE: Final = 2
 """Passwords hashed at the same time: each takes 64 MiB."""
+_WAITING: Final = 6
+"""More than these may not wait for it: strangers who sign in must not keep the threads that answer everybody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Access:
         self._hasher = hasher or PasswordHasher()
         self._throttle = Throttle(clock)
         self._hashing = threading.Semaphore(_AT_ONCE)
+        self._coming = threading.Semaphore(_AT_ONCE + _WAITING)
         self._decoy = ""
 
     def log_in(self, user: str, password: str, *, address: str) -> str:
@@ -69,16 +73,17 @@ class Access:
 
         Raises:
             Unauthenticated: user or password is wrong, or the account is closed.
-            TooManyTries: too many wrong tries from `address` at this account.
+            TooManyTries: too many wrong tries from `address` at this account, or too many people at once.
         """
         user = user.strip().casefold()[:64]
         key = (user, address)
-        self._throttle.begin(key)
-        row = None
-        if user_fault(user) is None:
-            with self._database.read() as connection:
-                row = store.account_row(connection, user)
-        is_right = self._verify(None if row is None else row.password_hash, password)
+        with self._admitted():
+            self._throttle.begin(key)
+            row = None
+            if user_fault(user) is None:
+                with self._database.read() as connection:
+                    row = store.account_row(connection, user)
+            is_right = self._verify(None if row is None else row.password_hash, password)
         if row is None or not is_right or row.is_disabled:
             _log.warning("Sign-in refused for %r from %s", user, address)
             raise Unauthenticated("User name or password is wrong.")
@@ -207,11 +212,12 @@ class Access:
         Raises:
             NotFound: it was used, has expired, or never was.
             Rejected: the password is too weak; the link still works.
+            TooManyTries: too many people at once; the link still works.
         """
         user = self.user_of_link(secret)
         if fault := password_fault(_normal(new_password), user):
             raise Rejected(fault)
-        with self._hashing:
+        with self._admitted(), self._hashing:
             password_hash = self._hasher.hash(_normal(new_password))
         with self._database.write() as connection:
             row = self._link_account(connection, secret)
@@ -274,6 +280,15 @@ class Access:
         """Return acts inside `scope`, newest first; `before_id` goes on after a page."""
         with self._database.read() as connection:
             return audit.entries(connection, scope=scope, before_id=before_id, limit=limit)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if not self._coming.acquire(blocking=False):
+            raise TooManyTries("Too many people sign in at this moment. Wait a little, then try again.", retry_after_s=2)
+        try:
+            yield
+        finally:
+            self._coming.release()
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
         """Compare with the stored hash, or with a decoy that nothing fits, at the same cost."""
