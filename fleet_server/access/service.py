@@ -251,9 +251,8 @@ class Access:
             serialise(connection, _LOCK)
             if store.token_named(connection, name) is not None:
                 raise Conflict(f"The name {name!r} is taken.")
-            maker = store.account_row(connection, by.name) if by.via == "session" else None
             token = Token(name, role, scope.unit_path, by.actor, now_ms, expires_at_ms, None)
-            store.add_token(connection, token, _digest(secret), None if maker is None else maker.id)
+            store.add_token(connection, token, _digest(secret), _account_behind(connection, by))
             self._write_down(connection, by.actor, "token.create", name, scope.unit_path, {"role": role.value})
         return secret
 
@@ -326,6 +325,18 @@ def _check_gift(role: Role, unit_path: str, by: Principal) -> None:
         raise Rejected(f"{unit_path[:200]!r} is no unit path such as /bpp/n1/lumpini/.") from error
     if not inside or not PERMISSIONS[role] <= PERMISSIONS[by.role]:
         raise Forbidden(f"You may not make a {role} of {unit_path}.")
+
+
+def _account_behind(connection: Connection, by: Principal) -> int | None:
+    """Return the account whose act it is in the end, None on the server itself: a token's token dies with that account too."""
+    match by.via:
+        case "session":
+            row = store.account_row(connection, by.name)
+            return None if row is None else int(row.id)
+        case "token":
+            return store.account_of_token(connection, by.name)
+        case "local":
+            return None
 
 
 def _mine(connection: Connection, user: str, by: Principal) -> Any:

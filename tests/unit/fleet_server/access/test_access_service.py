@@ -236,6 +236,14 @@ class TestAccounts:
         access.enable("malee", by=Principal.LOCAL)
         assert access.principal_of_token(token).name == "export"
 
+    def test_token_made_by_a_token_closes_with_the_account_too(self, access: Access, person: Person) -> None:
+        first = access.create_token("first", Role.ADMINISTRATOR, Scope(LUMPINI), by=person("malee", Role.ADMINISTRATOR, LUMPINI))
+        second = access.create_token("second", Role.VENDOR, Scope(LUMPINI), by=access.principal_of_token(first))
+        assert access.principal_of_token(second).name == "second"
+        access.disable("malee", by=Principal.LOCAL)
+        with pytest.raises(Unauthenticated):
+            access.principal_of_token(second)
+
     def test_last_administrator_cannot_close(self, access: Access, person: Person) -> None:
         me = person()
         person("malee", Role.ADMINISTRATOR, LUMPINI)
