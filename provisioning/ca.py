@@ -125,7 +125,10 @@ def request_issuing(folder: Path) -> list[Path]:
     Raises:
         Rejected: a key is not usable, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Rejected(f"{folder} cannot be written: {error.strerror}.") from error
     pki = load_pki(folder)
     written = []
     for name in ISSUING:
