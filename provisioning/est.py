@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 
 from provisioning.errors import Rejected
+from provisioning.profile import NODE_CURVES
 
 PATH: Final = "/.well-known/est"
 LARGEST_BODY: Final = 16 * 1024
@@ -41,7 +42,6 @@ CSR_ATTRIBUTES_HEADERS: Final = MappingProxyType({"Content-Type": "application/c
 _LINE: Final = 64
 _NULL: Final = b"\x05\x00"
 _WHITE: Final = b" \t\r\n"
-_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
@@ -135,7 +135,7 @@ def read_login(authorization: str) -> Login | None:
 def _applicant(request: x509.CertificateSigningRequest, *, was_repaired: bool) -> Applicant:
     key = request.public_key()
     # The kind of key first: checking a signature with a huge RSA key would cost seconds.
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, NODE_CURVES):
         raise Rejected("The key of the request must be on the curve P-256 (or P-384).")
     if not isinstance(request.signature_hash_algorithm, _HASHES):
         raise Rejected("The request must be signed with SHA-256, SHA-384 or SHA-512.")
