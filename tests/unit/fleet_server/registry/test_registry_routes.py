@@ -99,6 +99,7 @@ async def test_node_is_made_known(admin: httpx.AsyncClient) -> None:
     ("change", "status"),
     [
         ({"serial": "no spaces"}, 400),
+        ({"serial": "SSZ_0003"}, 400),
         ({"serial": ""}, 422),
         ({"unit": "/bpp/n9/"}, 404),
         ({"label": "a\x00b"}, 422),
