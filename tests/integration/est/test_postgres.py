@@ -14,23 +14,13 @@ from fleet_server.access.model import Scope
 from fleet_server.clock import SystemClock
 from fleet_server.enrolment.model import Cause
 from fleet_server.enrolment.service import EnrolmentService, Issued, Refused
-from fleet_server.errors import NotFound, Transient
+from fleet_server.errors import Transient
 from fleet_server.registry.model import NodeRef
 from fleet_server.storage import Database
 from provisioning import claims, est
 from provisioning.pki import Pki
 from provisioning.signer import FileSigner
-
-
-class Nodes:
-    def __init__(self, *serials: str) -> None:
-        self._nodes = [NodeRef(new_node_id(), serial, "/") for serial in serials]
-
-    def node(self, name: str, scope: Scope) -> NodeRef:
-        for node in self._nodes:
-            if name in (node.id, node.serial):
-                return node
-        raise NotFound(name)
+from tests.unit.fleet_server.enrolment.fakes import Nodes
 
 
 @pytest.fixture
@@ -38,7 +28,7 @@ def service(postgres_url: str, pki: Pki) -> Iterator[EnrolmentService]:
     database = Database(postgres_url)
     database.create_all()
     signer = FileSigner.of(pki, now=lambda: datetime.now(UTC))
-    nodes = Nodes("SSZ-1", "SSZ-2")
+    nodes = Nodes([NodeRef(new_node_id(), serial, "/") for serial in ("SSZ-1", "SSZ-2")])
     yield EnrolmentService(database, nodes, signer, clock=SystemClock(), claim_key=b"k" * 32, refusal_s=0.0)
     database.close()
 
