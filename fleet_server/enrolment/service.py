@@ -13,12 +13,14 @@ from fleet_server.enrolment.model import Act, Cause, Certificate, Enrolment, Sta
 from fleet_server.errors import Conflict, NotFound, Rejected
 from fleet_server.registry.model import NodeRef
 from fleet_server.storage import Database
+from fleet_server.storage.database import serialise
 from provisioning import claims, errors, est
 from provisioning.profile import parse_serial
 from provisioning.signer import Signer
 
 __all__ = ["Claim", "EnrolmentService", "Issued", "NodeLookup", "Pending", "Refused"]
 
+_LOCK: Final = 7_307
 _NODES_AT_ONCE: Final = 500
 
 
@@ -82,6 +84,7 @@ class EnrolmentService:
         node = self._nodes.node(name, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
+            serialise(connection, _LOCK)
             if store.find(connection, node) is not None:
                 raise Conflict(f"The node {node.serial} has a claim code already. Have a new one made instead (reissue).")
             enrolment = self._first(node, code, now_ms)
