@@ -15,12 +15,11 @@ from typing import Final, NamedTuple
 
 from asn1crypto import csr, parser  # type: ignore[import-untyped]  # ships no types
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from provisioning.errors import Rejected
+from provisioning.errors import UNREADABLE, Rejected
 from provisioning.profile import NODE_CURVES
 
 PATH: Final = "/.well-known/est"
@@ -92,13 +91,13 @@ def read_request(der: bytes) -> Applicant:
     """
     try:
         return _applicant(x509.load_der_x509_csr(der), was_repaired=False)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         repaired = _without_null(der)
         if repaired is None:
             raise Rejected("This is not a PKCS#10 certificate request.") from error
     try:
         return _applicant(x509.load_der_x509_csr(repaired), was_repaired=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise Rejected("This is not a PKCS#10 certificate request.") from error
 
 
