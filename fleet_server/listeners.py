@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fleet_server.errors import Rejected
 
+REQUEST_WITHIN_S: Final = 60.0
+"""A request must be here, whole, so soon after its first byte; the largest is a file of 32 MiB."""
 _GRACE_S: Final = 2
 _BACKLOG: Final = 2048
 
@@ -62,6 +66,35 @@ def certificate_context(chain: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+class _Punctual(H11Protocol):
+    """Drops who does not bring a whole request in time: nobody shall hold a place here by sending slowly, or nothing."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._relax()
+
+    def _watch(self) -> None:
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._relax()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_WITHIN_S, self.transport.abort)
+
+    def _relax(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
 def _is_worth_saying(record: logging.LogRecord) -> bool:
     """A request that is cut off because the server stops, such as a program's feed, is no error."""
     return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
@@ -73,7 +106,14 @@ class Listener(uvicorn.Server):
     def __init__(self, app: Any, bound: socket.socket, *, tls: ssl.SSLContext | None = None) -> None:
         """`app` is an ASGI application."""
         config = uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE_S, server_header=False, ws="none"
+            app,
+            http=_Punctual,
+            ws="none",
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=_GRACE_S,
+            server_header=False,
         )
         config.load()
         logging.getLogger("uvicorn.error").addFilter(_is_worth_saying)

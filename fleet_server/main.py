@@ -17,6 +17,7 @@ from fleet_server.access.guard import Guard
 from fleet_server.access.service import Access
 from fleet_server.alarms import routes as alarms_routes
 from fleet_server.alarms.service import Alarms
+from fleet_server.bodies import BodyLimit
 from fleet_server.clock import Clock, SystemClock
 from fleet_server.commands import routes as commands_routes
 from fleet_server.commands.courier import Courier
@@ -185,6 +186,7 @@ def web_app(rooms: Rooms, *, checks: Mapping[str, health.Check] = MappingProxyTy
     app.include_router(_api(rooms, guard), prefix="/api/v1")
     app.include_router(health.router({**_checks(rooms), **checks}, rooms.metrics))
     app.state.end_feeds = console_routes.install(app, _console(rooms, guard, demo_control))
+    app.add_middleware(BodyLimit, larger={"/api/v1/imports/": registry_routes.MAX_FILE_BYTES})
     return app
 
 

@@ -16,6 +16,8 @@ R = TypeVar("R")
 K = TypeVar("K", int, str)
 
 MAX_LIMIT: Final = 500
+MAX_NUMBER: Final = 2**63 - 1
+"""Of a row; a larger one is an error to every database."""
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many items at most.")]
 Cursor = Annotated[str | None, Query(max_length=512, description="`next_cursor` of the page before.")]
 
@@ -55,7 +57,14 @@ def decode_cursor(listing: str, cursor: str | None, kind: type[K]) -> K | None:
         value = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, RecursionError) as error:
         raise Rejected("The cursor is damaged: begin again without one.") from error
-    if not (isinstance(value, list) and len(value) == 2 and value[0] == listing and type(value[1]) is kind and "\x00" not in str(value[1])):
+    if not (isinstance(value, list) and len(value) == 2 and value[0] == listing and type(value[1]) is kind and _is_storable(value[1])):
         raise Rejected("The cursor belongs to another list: begin again without one.")
     key: K = value[1]
     return key
+
+
+def _is_storable(key: int | str) -> bool:
+    """Whether a database may be asked for it: cursors come from outside, whatever is in them."""
+    if isinstance(key, int):
+        return abs(key) <= MAX_NUMBER
+    return "\x00" not in key and key.encode("utf-8", "replace").decode() == key

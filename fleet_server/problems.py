@@ -103,7 +103,7 @@ async def _on_fleet_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FleetError)
     problem = problem_of(error)
     if problem.status >= 500 or isinstance(error, Untrusted):
-        _log.warning("%s %s: %s", request.method, request.url.path, error, exc_info=error.__cause__)
+        _log.warning("%s %s: %s", request.method, _route(request.scope), error, exc_info=error.__cause__)
     return problem.response()
 
 
@@ -147,8 +147,14 @@ class _Unexpected:
         except Exception:
             if has_begun:
                 raise  # the HTTP server logs it and closes the connection, so that nobody takes half an answer for a whole one
-            _log.exception("%s %s failed", scope["method"], scope["path"])
+            _log.exception("%s %s failed", scope["method"], _route(scope))
             problem = Problem(
                 500, "internal", "A defect of this server", "The error was logged. Try again; if it stays, tell whoever runs this server."
             )
             await problem.response()(scope, receive, send)
+
+
+def _route(scope: Scope) -> str:
+    """Return the address for the log, as its route is written: what a request puts into it may be a secret, such as a one-time link."""
+    path: str = getattr(scope.get("route"), "path", "an unknown address")
+    return path

@@ -22,7 +22,7 @@ from fleet_server.errors import Conflict, FleetError, Rejected, Transient
 from fleet_server.ingest.mqtt import BrokerAddress
 from fleet_server.installation.broker import broker_files, export_broker
 from fleet_server.listeners import Listener, bind, certificate_context
-from fleet_server.settings import BrokerMode, Settings, database_url
+from fleet_server.settings import HOW_TO_HTTPS, BrokerMode, Settings, database_url
 from fleet_server.workers import WorkerMetrics, Workers
 from provisioning.broker.embedded.adapter import EmbeddedBroker
 from provisioning.broker.mosquitto import MosquittoBroker
@@ -127,6 +127,8 @@ async def _run(
         running = [group.create_task(_must_go_on(name, work, stop), name=name) for name, work in tasks.items()]
         for listener in listeners.values():
             await listener.answers.wait()
+        if listeners and rooms.settings.is_overheard:
+            _log.warning("%s is plain http: passwords can be read on their way. %s", rooms.settings.console_url, HOW_TO_HTTPS)
         if ready_file is not None:
             write_file(ready_file, _ready(rooms.settings, broker))
         _log.info("The console is at %s, enrolment at %s", rooms.settings.console_url, rooms.settings.est_url)

@@ -4,9 +4,11 @@
 count from the folder of the settings file. Secrets are paths of files, never values.
 """
 
+import ipaddress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -15,6 +17,10 @@ from firmware_agent.contract.vocabulary import Kind
 from fleet_server.errors import Rejected
 
 FILE_NAME: Final = "fleet.toml"
+HOW_TO_HTTPS: Final = (
+    "Give the console a certificate (fleet init --console own, upload or acme), or put a proxy that speaks https before it"
+    " and say so in [http] public_url."
+)
 
 Port = Annotated[int, Meta(ge=1, le=65_535)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -69,7 +75,7 @@ class HttpSection(_Section, frozen=True):
     certificate_file: str = ""
     """PEM chain; with `key_file` the console speaks https. Empty: plain http, for a loopback address or a proxy only."""
     key_file: str = ""
-    public_url: str = ""
+    public_url: Annotated[str, Meta(pattern=r"^(https?://[^/?#]+)?$")] = ""
     """Address that browsers use, such as `https://fleet.example.go.th`; empty: made from host and port."""
 
 
@@ -190,9 +196,22 @@ class Settings(_Section, frozen=True):
         return f"{'https' if self.http.certificate_file else 'http'}://{self.http.host}:{self.http.port}"
 
     @property
+    def is_overheard(self) -> bool:
+        """Whether browsers would send passwords over a network in the clear."""
+        address = urlsplit(self.console_url)
+        return address.scheme == "http" and not _is_this_machine(address.hostname or "")
+
+    @property
     def est_url(self) -> str:
         """The address that nodes enrol at, without the well-known path."""
         return f"https://{self.est.host}:{self.est.port}"
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings(path: Path) -> Settings:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from provisioning.crl import check_crl, load_crl, refresh_crls, sign_root_crl
-from provisioning.errors import Missing, Rejected, Untrusted
+from provisioning.errors import UNREADABLE, Missing, Rejected, Untrusted
 from provisioning.files import SECRET, sync_folder, write_file
 from provisioning.pki import (
     ISSUING,
@@ -125,7 +125,10 @@ def request_issuing(folder: Path) -> list[Path]:
     Raises:
         Rejected: a key is not usable, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Rejected(f"{folder} cannot be written: {error.strerror}.") from error
     pki = load_pki(folder)
     written = []
     for name in ISSUING:
@@ -244,7 +247,7 @@ def _requested_key(path: Path) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(read_file(path))
         key, is_sound = request.public_key(), request.is_signature_valid
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Rejected(f"{path} does not hold a certificate request.") from error
     if not is_sound or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Rejected(f"{path} is not a sound request with a P-256 key.")

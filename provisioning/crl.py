@@ -16,7 +16,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from provisioning.errors import Missing, Rejected, Untrusted
+from provisioning.errors import UNREADABLE, Missing, Rejected, Untrusted
 from provisioning.files import write_file
 from provisioning.pki import ISSUING, Pki, crl_path, load_pki, read_file
 from provisioning.profile import Issuer, ProfileName
@@ -96,7 +96,11 @@ def check_crl(crl: x509.CertificateRevocationList, issuer: x509.Certificate, *, 
     """
     key = issuer.public_key()
     name = issuer.subject.rfc4514_string()
-    if crl.issuer != issuer.subject or not crl.is_signature_valid(key):  # type: ignore[arg-type]  # CA keys are EC
+    try:
+        is_genuine = crl.issuer == issuer.subject and crl.is_signature_valid(key)  # type: ignore[arg-type]  # CA keys are EC
+    except UNREADABLE as error:
+        raise Untrusted("The list of revoked certificates is damaged.") from error
+    if not is_genuine:
         raise Untrusted(f"The list of revoked certificates is not one that {name} signed.")
     number_of(crl)
     # Brokers check the list of a leaf's issuer only, so an aged list of the root does no harm.
@@ -114,7 +118,7 @@ def load_crl(path: Path) -> x509.CertificateRevocationList | None:
         return None
     try:
         return x509.load_pem_x509_crl(read_file(path))
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Untrusted(f"{path} does not hold a list of revoked certificates.") from error
 
 
@@ -126,7 +130,7 @@ def number_of(crl: x509.CertificateRevocationList) -> int:
     """
     try:
         return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except UNREADABLE as error:
         raise Untrusted("A list of revoked certificates has no number.") from error
 
 

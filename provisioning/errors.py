@@ -9,6 +9,14 @@
 Foreign errors are translated once, where they are met, with `raise … from`.
 """
 
+from typing import Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509 import DuplicateExtension, ExtensionNotFound, InvalidVersion
+
+UNREADABLE: Final = (ValueError, TypeError, UnsupportedAlgorithm, DuplicateExtension, ExtensionNotFound, InvalidVersion)
+"""What `cryptography` raises for bytes that are no certificate, request or list, at once or when a part of it is looked at."""
+
 
 class ProvisioningError(Exception):
     """Base of all errors raised here on purpose. `str()` is one sentence, fit for the public; the cause is not."""

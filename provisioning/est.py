@@ -14,12 +14,12 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs7
 
-from provisioning.errors import Rejected
+from provisioning.errors import UNREADABLE, Rejected
+from provisioning.profile import NODE_CURVES
 
 PATH: Final = "/.well-known/est"
 LARGEST_BODY: Final = 16 * 1024
@@ -40,7 +40,6 @@ CSR_ATTRIBUTES_HEADERS: Final = MappingProxyType({"Content-Type": "application/c
 _LINE: Final = 64
 _NULL: Final = b"\x05\x00"
 _WHITE: Final = b" \t\r\n"
-_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 _HASHES: Final = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 
 
@@ -91,13 +90,13 @@ def read_request(der: bytes) -> Applicant:
     """
     try:
         return _applicant(x509.load_der_x509_csr(der), was_repaired=False)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         repaired = _without_null(der)
         if repaired is None:
             raise Rejected("This is not a PKCS#10 certificate request.") from error
     try:
         return _applicant(x509.load_der_x509_csr(repaired), was_repaired=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+    except UNREADABLE as error:
         raise Rejected("This is not a PKCS#10 certificate request.") from error
 
 
@@ -134,7 +133,7 @@ def read_login(authorization: str) -> Login | None:
 def _applicant(request: x509.CertificateSigningRequest, *, was_repaired: bool) -> Applicant:
     key = request.public_key()
     # The kind of key first: checking a signature with a huge RSA key would cost seconds.
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, _CURVES):
+    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, NODE_CURVES):
         raise Rejected("The key of the request must be on the curve P-256 (or P-384).")
     if not isinstance(request.signature_hash_algorithm, _HASHES):
         raise Rejected("The request must be signed with SHA-256, SHA-384 or SHA-512.")

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from provisioning.errors import Missing, Rejected, Untrusted
+from provisioning.errors import UNREADABLE, Missing, Rejected, Untrusted
 from provisioning.profile import PROFILES, Issuer, ProfileName
 
 ISSUING: Final = (ProfileName.DEVICE_CA, ProfileName.SERVER_CA, ProfileName.SERVICE_CA)
@@ -122,7 +122,7 @@ def check_ca(name: ProfileName, certificate: x509.Certificate, *, root: x509.Cer
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         extended = [e.value for e in certificate.extensions if isinstance(e.value, x509.ExtendedKeyUsage)]
-    except (InvalidSignature, ValueError, TypeError, x509.ExtensionNotFound) as error:
+    except (InvalidSignature, *UNREADABLE) as error:
         raise Untrusted(f"The certificate of the {name} is not one that this root signed.") from error
     profile = PROFILES[name]
     expected = [x509.ExtendedKeyUsage([profile.extended_key_usage])] if profile.extended_key_usage else []
@@ -161,7 +161,7 @@ def read_certificate(path: Path) -> x509.Certificate:
     """
     try:
         return x509.load_pem_x509_certificate(read_file(path))
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Rejected(f"{path} does not hold a PEM certificate.") from error
 
 

@@ -66,7 +66,7 @@ class Profile:
     """Of a CA, the number of CAs that may follow it; `None` for a leaf."""
     extended_key_usage: x509.ObjectIdentifier | None = None
     curve: ec.EllipticCurve = field(default_factory=ec.SECP256R1)
-    """Of the keys made here; a node's key may be of another kind that `est` lets pass."""
+    """Of the keys made here; a node's own may be on any of `NODE_CURVES`."""
 
     @property
     def is_ca(self) -> bool:
@@ -95,6 +95,10 @@ PROFILES: Final = MappingProxyType(
     }
 )
 """All certificates of the fleet."""
+
+
+NODE_CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+"""Whatever else a node's key is on or of, no certificate is signed for it."""
 
 
 class Names(NamedTuple):

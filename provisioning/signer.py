@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from firmware_agent.contract.ids import NodeId
 from provisioning.errors import Rejected
 from provisioning.pki import Pki, organisation_of
-from provisioning.profile import PROFILES, Distribution, Issuer, ProfileName, build, device_names
+from provisioning.profile import NODE_CURVES, PROFILES, Distribution, Issuer, ProfileName, build, device_names
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +71,7 @@ class FileSigner:
             key = load_der_public_key(request.public_key)
         except ValueError as error:
             raise Rejected("The public key cannot be read.") from error
-        if not isinstance(key, ec.EllipticCurvePublicKey | rsa.RSAPublicKey):
-            raise Rejected("The public key is neither an elliptic curve nor an RSA key.")
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, NODE_CURVES):
+            raise Rejected("The public key is not on the curve P-256 (or P-384).")
         names = device_names(organisation_of(self._issuer.certificate), request.serial_label, request.node_id)
         return build(PROFILES[request.profile], names, key, issuer=self._issuer, now=self._now(), distribution=self._distribution)

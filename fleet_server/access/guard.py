@@ -45,6 +45,13 @@ class Guard:
         except Unauthenticated:
             return None
 
+    def is_still(self, request: Request, principal: Principal) -> bool:
+        """Whether who asked is still the same, with the same rights: for answers that go on for hours. Blocking."""
+        try:
+            return self._find(request) == principal
+        except Rejected:
+            return False
+
     def allow(self, permission: Permission) -> Callable[[Request], Principal]:
         """Return a dependency that lets pass who has `permission`; others get 401 or 403."""
 

@@ -5,7 +5,8 @@ import logging
 import secrets
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from fleet_server.access.model import (
 from fleet_server.access.throttle import Throttle
 from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, Forbidden, NotFound, Rejected
-from fleet_server.problems import Unauthenticated
+from fleet_server.problems import TooManyTries, Unauthenticated
 from fleet_server.storage import Database
 from fleet_server.storage.database import serialise
 
@@ -41,6 +42,8 @@ TOKEN_PREFIX: Final = "ssz_"  # noqa: S105  # what tokens begin with, so that sc
 _LOCK: Final = 7_306
 _AT_ONCE: Final = 2
 """Passwords hashed at the same time: each takes 64 MiB."""
+_WAITING: Final = 6
+"""More than these may not wait for it: strangers who sign in must not keep the threads that answer everybody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,7 @@ class Access:
         self._hasher = hasher or PasswordHasher()
         self._throttle = Throttle(clock)
         self._hashing = threading.Semaphore(_AT_ONCE)
+        self._coming = threading.Semaphore(_AT_ONCE + _WAITING)
         self._decoy = ""
 
     def log_in(self, user: str, password: str, *, address: str) -> str:
@@ -69,16 +73,17 @@ class Access:
 
         Raises:
             Unauthenticated: user or password is wrong, or the account is closed.
-            TooManyTries: too many wrong tries from `address` at this account.
+            TooManyTries: too many wrong tries from `address` at this account, or too many people at once.
         """
         user = user.strip().casefold()[:64]
         key = (user, address)
-        self._throttle.begin(key)
-        row = None
-        if user_fault(user) is None:
-            with self._database.read() as connection:
-                row = store.account_row(connection, user)
-        is_right = self._verify(None if row is None else row.password_hash, password)
+        with self._admitted():
+            self._throttle.begin(key)
+            row = None
+            if user_fault(user) is None:
+                with self._database.read() as connection:
+                    row = store.account_row(connection, user)
+            is_right = self._verify(None if row is None else row.password_hash, password)
         if row is None or not is_right or row.is_disabled:
             _log.warning("Sign-in refused for %r from %s", user, address)
             raise Unauthenticated("User name or password is wrong.")
@@ -207,11 +212,12 @@ class Access:
         Raises:
             NotFound: it was used, has expired, or never was.
             Rejected: the password is too weak; the link still works.
+            TooManyTries: too many people at once; the link still works.
         """
         user = self.user_of_link(secret)
         if fault := password_fault(_normal(new_password), user):
             raise Rejected(fault)
-        with self._hashing:
+        with self._admitted(), self._hashing:
             password_hash = self._hasher.hash(_normal(new_password))
         with self._database.write() as connection:
             row = self._link_account(connection, secret)
@@ -245,9 +251,8 @@ class Access:
             serialise(connection, _LOCK)
             if store.token_named(connection, name) is not None:
                 raise Conflict(f"The name {name!r} is taken.")
-            maker = store.account_row(connection, by.name) if by.via == "session" else None
             token = Token(name, role, scope.unit_path, by.actor, now_ms, expires_at_ms, None)
-            store.add_token(connection, token, _digest(secret), None if maker is None else maker.id)
+            store.add_token(connection, token, _digest(secret), _account_behind(connection, by))
             self._write_down(connection, by.actor, "token.create", name, scope.unit_path, {"role": role.value})
         return secret
 
@@ -274,6 +279,15 @@ class Access:
         """Return acts inside `scope`, newest first; `before_id` goes on after a page."""
         with self._database.read() as connection:
             return audit.entries(connection, scope=scope, before_id=before_id, limit=limit)
+
+    @contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if not self._coming.acquire(blocking=False):
+            raise TooManyTries("Too many people sign in at this moment. Wait a little, then try again.", retry_after_s=2)
+        try:
+            yield
+        finally:
+            self._coming.release()
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
         """Compare with the stored hash, or with a decoy that nothing fits, at the same cost."""
@@ -311,6 +325,18 @@ def _check_gift(role: Role, unit_path: str, by: Principal) -> None:
         raise Rejected(f"{unit_path[:200]!r} is no unit path such as /bpp/n1/lumpini/.") from error
     if not inside or not PERMISSIONS[role] <= PERMISSIONS[by.role]:
         raise Forbidden(f"You may not make a {role} of {unit_path}.")
+
+
+def _account_behind(connection: Connection, by: Principal) -> int | None:
+    """Return the account whose act it is in the end, None on the server itself: a token's token dies with that account too."""
+    match by.via:
+        case "session":
+            row = store.account_row(connection, by.name)
+            return None if row is None else int(row.id)
+        case "token":
+            return store.account_of_token(connection, by.name)
+        case "local":
+            return None
 
 
 def _mine(connection: Connection, user: str, by: Principal) -> Any:

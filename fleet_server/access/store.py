@@ -167,6 +167,11 @@ def token_named(connection: Connection, name: str) -> Token | None:
     return None if row is None else _token(row)
 
 
+def account_of_token(connection: Connection, name: str) -> int | None:
+    """Return the number of the account that a token dies with."""
+    return connection.execute(select(token.c.account_id).where(token.c.name == name)).scalar_one_or_none()
+
+
 def token_behind(connection: Connection, digest: str, at_ms: int) -> Token | None:
     """Return the token with this hash if it is still good and so is the account that made it."""
     query = (

@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from fleet_server.errors import Rejected
+from provisioning.errors import UNREADABLE
 
 RENEW_AT: Final = 2 / 3
 """Part of its life after which a certificate is renewed."""
@@ -30,12 +31,14 @@ class Pair:
         """The first certificate.
 
         Raises:
-            Rejected: there is none.
+            Rejected: there is none, or it cannot be read to its end.
         """
         try:
-            return x509.load_pem_x509_certificates(self.chain_pem)[0]
-        except ValueError as error:
+            leaf = x509.load_pem_x509_certificates(self.chain_pem)[0]
+            leaf.public_key(), leaf.extensions  # read when they are looked at
+        except UNREADABLE as error:
             raise Rejected("The certificate's file does not hold PEM certificates.") from error
+        return leaf
 
     def check(self, host: str, now: datetime) -> None:
         """See that browsers can be served with it.

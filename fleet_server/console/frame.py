@@ -53,7 +53,7 @@ def language_of(request: Request) -> Language:
 
 def frame_of(request: Request) -> dict[str, Any]:
     """Return what the frame around every page needs of the request."""
-    return {"path": request.url.path, "live_view": "", "live_subject": "", "live_after": 0, "oob": False}
+    return {"path": safe_path(request.url.path), "live_view": "", "live_subject": "", "live_after": 0, "oob": False}
 
 
 def account_viewer_of(parts: Parts) -> Callable[[Request], Viewer]:

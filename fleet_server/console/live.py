@@ -8,6 +8,7 @@ Source: HTML Living Standard, 9.2 Server-sent events.
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import AsyncGenerator, Sequence, Set
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ LEAST_INTERVAL_S: Final = 0.2
 TOO_FAR_BEHIND: Final = 5_000
 """A page that missed more changes than this loads anew."""
 RETRY_MS: Final = 2_000
+_LINE_END: Final = re.compile(r"\r\n|\r|\n")
+"""A carriage return of a node's word must not begin an event of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Request:
 def event(name: str, data: str, *, number: int | None = None) -> str:
     """Write one event."""
     head = f"event: {name}\n" if number is None else f"id: {number}\nevent: {name}\n"
-    return head + "".join(f"data: {line}\n" for line in data.split("\n")) + "\n"
+    return head + "".join(f"data: {line}\n" for line in _LINE_END.split(data)) + "\n"
 
 
 class Feed:

@@ -96,7 +96,7 @@ def _add_feed(routes: APIRouter, parts: Parts) -> None:
             viewer=viewer,
             session=request.cookies.get(COOKIE, ""),
             language=language_of(request),
-            after=int(last) if last.isascii() and last.isdigit() else after,
+            after=int(last) if last.isascii() and last.isdigit() and len(last) < 20 else after,
         )
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(parts.feed.stream(wanted), media_type="text/event-stream", headers=headers)

@@ -54,6 +54,10 @@ class NodeLookup(Protocol):
         """
         ...
 
+    def nodes(self, scope: Scope, *, after: str | None, limit: int | None) -> list[NodeRef]:
+        """Return nodes by serial number, from beyond `after`."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Issued:
@@ -150,13 +154,13 @@ class Admission:
         except errors.Rejected:
             return _Followed(Judgement(Answer.REFUSE, Cause.MALFORMED_CODE))
         with self._db.read() as connection:
-            found = store.find(connection, node.id) if node is not None else None
+            found = store.find(connection, node) if node is not None else None
             judgement = self._judged(connection, login.user, code, found, applicant)
         if node is None or found is None or (judgement.answer is Answer.REFUSE and not judgement.is_stored):
             return _Followed(judgement)
         try:
             with self._db.write() as connection:
-                found = store.find(connection, node.id, for_update=True) or found
+                found = store.find(connection, node, for_update=True) or found
                 judgement = self._judged(connection, login.user, code, found, applicant)
                 return self._follow(connection, node, found, judgement, applicant)
         except (IntegrityError, Conflict) as error:  # two requests at once; the next try sees what the other one did
@@ -236,7 +240,7 @@ class Admission:
         """Store a signed certificate; it leaves this process only when this has been committed."""
         now_ms = self._clock.now_ms()
         with self._db.write() as connection:
-            enrolment = store.find(connection, node.id, for_update=True)
+            enrolment = store.find(connection, node, for_update=True)
             if enrolment is None or enrolment.is_locked or enrolment.fingerprint != applicant.fingerprint:
                 return Refused(Cause.OTHER_KEY)
             current = _current(connection, enrolment, now_ms=now_ms)

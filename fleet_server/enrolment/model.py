@@ -106,6 +106,7 @@ class Enrolment:
     serial: str
     """On the label; the claim code is bound to it, the certificate names it."""
     unit_path: str
+    """Where the node is now; the registry says so, and it is not kept here."""
     state: State
     previous_state: State | None = None
     claim_digest: bytes

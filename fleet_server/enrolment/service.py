@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from firmware_agent.contract.ids import NodeId
 from fleet_server.access.model import Scope
@@ -12,11 +13,15 @@ from fleet_server.enrolment.model import Act, Cause, Certificate, Enrolment, Sta
 from fleet_server.errors import Conflict, NotFound, Rejected
 from fleet_server.registry.model import NodeRef
 from fleet_server.storage import Database
+from fleet_server.storage.database import serialise
 from provisioning import claims, errors, est
 from provisioning.profile import parse_serial
 from provisioning.signer import Signer
 
 __all__ = ["Claim", "EnrolmentService", "Issued", "NodeLookup", "Pending", "Refused"]
+
+_LOCK: Final = 7_307
+_NODES_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +84,8 @@ class EnrolmentService:
         node = self._nodes.node(name, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
-            if store.find(connection, node.id) is not None:
+            serialise(connection, _LOCK)
+            if store.find(connection, node) is not None:
                 raise Conflict(f"The node {node.serial} has a claim code already. Have a new one made instead (reissue).")
             enrolment = self._first(node, code, now_ms)
             store.add(connection, enrolment)
@@ -97,7 +103,7 @@ class EnrolmentService:
         """
         node = self._nodes.node(name, scope)
         with self._db.write() as connection:
-            enrolment = _known(store.find(connection, node.id, for_update=True), node)
+            enrolment = _known(store.find(connection, node, for_update=True), node)
             if enrolment.state in (State.CLAIMED, State.PROVISIONED, State.COMMISSIONED):
                 return enrolment
             return trail.move(connection, node, enrolment, Act.APPROVE, actor=actor, at_ms=self._clock.now_ms())
@@ -115,7 +121,7 @@ class EnrolmentService:
         node = self._nodes.node(name, scope)
         code, now_ms = claims.new_claim(), self._clock.now_ms()
         with self._db.write() as connection:
-            enrolment = _known(store.find(connection, node.id, for_update=True), node)
+            enrolment = _known(store.find(connection, node, for_update=True), node)
             is_unissued = enrolment.state in (State.MANUFACTURED, State.CLAIMED, State.PENDING)
             act = Act.REISSUE if is_unissued else Act.RECLAIM
             fresh = replace(
@@ -153,12 +159,16 @@ class EnrolmentService:
         """
         node = self._nodes.node(name, scope)
         with self._db.read() as connection:
-            return _known(store.find(connection, node.id), node)
+            return _known(store.find(connection, node), node)
 
     def enrolments(self, *, scope: Scope, state: State | None = None, after: str = "", limit: int = 100) -> list[Enrolment]:
-        """Return enrolments within `scope`, ordered by serial, from beyond the serial `after`."""
-        with self._db.read() as connection:
-            return store.within(connection, scope.unit_path, state=state, after=after, limit=limit)
+        """Return enrolments of the nodes within `scope`, ordered by serial, from beyond the serial `after`."""
+        found: list[Enrolment] = []
+        while len(found) < limit and (nodes := self._nodes.nodes(scope, after=after, limit=_NODES_AT_ONCE)):
+            with self._db.read() as connection:
+                found += store.of_nodes(connection, nodes, state=state)
+            after = nodes[-1].serial
+        return found[:limit]
 
     def certificates(self, name: str, *, scope: Scope) -> list[Certificate]:
         """Return all certificates of a node, newest first.

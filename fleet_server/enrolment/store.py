@@ -1,5 +1,6 @@
 """Tables of enrolment. A claim code is stored as a digest; certificates and keys are never deleted."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import BigInteger, Column, Connection, Index, Integer, LargeBina
 from firmware_agent.contract.ids import NodeId
 from fleet_server.enrolment.model import Certificate, Enrolment, KeyOwner, State
 from fleet_server.errors import Conflict
+from fleet_server.registry.model import NodeRef
 from fleet_server.storage import metadata
 
 enrolment = Table(
@@ -15,7 +17,6 @@ enrolment = Table(
     metadata,
     Column("node_id", String(36), primary_key=True),
     Column("serial", String(64), nullable=False, unique=True),
-    Column("unit_path", String(200), nullable=False, index=True),
     Column("state", String(16), nullable=False),
     Column("previous_state", String(16)),
     Column("claim_digest", LargeBinary(32), nullable=False),
@@ -53,24 +54,25 @@ key_seen = Table(
 )
 
 
-def find(connection: Connection, node: NodeId, *, for_update: bool = False) -> Enrolment | None:
+def find(connection: Connection, node: NodeRef, *, for_update: bool = False) -> Enrolment | None:
     """Return a node's enrolment; `for_update` holds other writers of it until the transaction ends."""
-    query = select(enrolment).where(enrolment.c.node_id == node)
+    query = select(enrolment).where(enrolment.c.node_id == node.id)
     row = connection.execute(query.with_for_update() if for_update else query).one_or_none()
-    return _enrolment(row) if row is not None else None
+    return _enrolment(row, node) if row is not None else None
 
 
-def within(connection: Connection, unit_path: str, *, state: State | None, after: str, limit: int) -> list[Enrolment]:
-    """Return enrolments of the units below `unit_path`, by serial, from beyond the serial `after`."""
-    query = select(enrolment).where(enrolment.c.unit_path.startswith(unit_path, autoescape=True), enrolment.c.serial > after)
+def of_nodes(connection: Connection, nodes: Sequence[NodeRef], *, state: State | None) -> list[Enrolment]:
+    """Return the enrolments of at most some hundred nodes, in their order."""
+    query = select(enrolment).where(enrolment.c.node_id.in_([node.id for node in nodes]))
     if state is not None:
         query = query.where(enrolment.c.state == state)
-    return [_enrolment(row) for row in connection.execute(query.order_by(enrolment.c.serial).limit(limit))]
+    rows = {row.node_id: row for row in connection.execute(query)}
+    return [_enrolment(rows[node.id], node) for node in nodes if node.id in rows]
 
 
 def add(connection: Connection, value: Enrolment) -> None:
     """Insert a new enrolment."""
-    connection.execute(insert(enrolment).values(**asdict(value)))
+    connection.execute(insert(enrolment).values(**_columns(value)))
 
 
 def save(connection: Connection, value: Enrolment) -> Enrolment:
@@ -81,7 +83,7 @@ def save(connection: Connection, value: Enrolment) -> Enrolment:
     """
     changed = replace(value, version=value.version + 1)
     condition = (enrolment.c.node_id == value.node_id) & (enrolment.c.version == value.version)
-    if connection.execute(update(enrolment).where(condition).values(**asdict(changed))).rowcount != 1:
+    if connection.execute(update(enrolment).where(condition).values(**_columns(changed))).rowcount != 1:
         raise Conflict("The node's enrolment was changed by somebody else meanwhile. Look again.")
     return changed
 
@@ -123,8 +125,12 @@ def note_key(connection: Connection, fingerprint: str, owner: KeyOwner, *, at_ms
     connection.execute(insert(key_seen).values(**values))
 
 
-def _enrolment(row: Row[Any]) -> Enrolment:
-    values = dict(row._mapping)
+def _columns(value: Enrolment) -> dict[str, Any]:
+    return {column.name: getattr(value, column.name) for column in enrolment.columns}
+
+
+def _enrolment(row: Row[Any], node: NodeRef) -> Enrolment:
+    values = dict(row._mapping) | {"unit_path": node.unit_path}
     values["state"] = State(values["state"])
     values["previous_state"] = State(values["previous_state"]) if values["previous_state"] else None
     values["claim_digest"] = bytes(values["claim_digest"])

@@ -29,7 +29,7 @@ def move(
         Conflict: the act is not possible in this state, or somebody else changed the node meanwhile.
     """
     state = next_state(enrolment.state, act, previous=enrolment.previous_state)
-    changed = store.save(connection, replace(enrolment, state=state, unit_path=node.unit_path, changed_at_ms=at_ms))
+    changed = store.save(connection, replace(enrolment, state=state, changed_at_ms=at_ms))
     note(connection, node, changed, actor=actor, action=f"enrolment.{act}", at_ms=at_ms, data={"from": enrolment.state, **(data or {})})
     return changed
 

@@ -22,7 +22,6 @@ from firmware_agent.contract.messages import (
     Result,
     Status,
     Version,
-    check_bounds,
     decode,
 )
 from firmware_agent.contract.topics import Up, parse
@@ -197,10 +196,9 @@ class Receiver:
         return entry
 
     def _replayed(self, node: NodeId, payload: bytes) -> Received | None:
-        check_bounds(payload)
         try:
             heartbeats = _replay.decode(payload).heartbeats
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadMessage(str(error)) from error
         if not 1 <= len(heartbeats) <= MAX_REPLAYED:
             raise BadMessage(f"{len(heartbeats)} heartbeats in a replay, not 1 to {MAX_REPLAYED}")

@@ -33,7 +33,7 @@ from fleet_server.installation.plan import (
     settings_of,
     settings_text,
 )
-from fleet_server.settings import FILE_NAME, database_url
+from fleet_server.settings import FILE_NAME, HOW_TO_HTTPS, database_url
 from fleet_server.storage import Database
 from fleet_server.storage.schema import open_database
 from provisioning import ca
@@ -79,6 +79,8 @@ class Installed:
             ]
         said = [f"The installation is in {data}."]
         match self.plan.console:
+            case ConsoleCertificate.NONE if settings_of(self.plan).is_overheard:
+                said.append(f"The console speaks plain http: passwords can be read on their way. {HOW_TO_HTTPS}")
             case ConsoleCertificate.OWN:
                 said.append(
                     "The console's certificate is of the fleet's own CA: phones and browsers will complain until they trust its root."

@@ -1,15 +1,16 @@
 """`/api/v1/changes`: the change log as pages, and as server-sent events that go on where the reader stopped."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query
+from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from fleet_server.access.guard import Guard, narrowed
 from fleet_server.access.model import Permission, Principal
+from fleet_server.paging import MAX_NUMBER
 from fleet_server.storage import Database, changes
 from fleet_server.storage.changes import Change, ChangeFeed
 
@@ -44,7 +45,7 @@ def router(database: Database, feed: ChangeFeed, guard: Guard) -> APIRouter:
     @routes.get("/changes")
     def read_changes(
         principal: Annotated[Principal, viewer],
-        after: Annotated[int, Query(ge=0, description="The last number seen; 0 for all.")] = 0,
+        after: Annotated[int, Query(ge=0, le=MAX_NUMBER, description="The last number seen; 0 for all.")] = 0,
         limit: Annotated[int, Query(ge=1, le=500)] = 100,
         unit: UnitQuery = None,
     ) -> ChangePage:
@@ -56,24 +57,34 @@ def router(database: Database, feed: ChangeFeed, guard: Guard) -> APIRouter:
 
     @routes.get("/changes/stream", response_class=StreamingResponse)
     def stream_changes(
+        request: Request,
         principal: Annotated[Principal, viewer],
-        last_event_id: Annotated[int | None, Header(ge=0)] = None,
+        last_event_id: Annotated[int | None, Header(ge=0, le=MAX_NUMBER)] = None,
         unit: UnitQuery = None,
     ) -> StreamingResponse:
         """Follow the news as server-sent events; `Last-Event-ID` goes on after that number, without it only what is new comes."""
-        scope = narrowed(principal, unit)
-        return StreamingResponse(
-            _events(database, feed, last_event_id, scope.unit_path), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        events = _events(
+            database,
+            feed,
+            last_event_id,
+            unit_path=narrowed(principal, unit).unit_path,
+            may_listen=lambda: guard.is_still(request, principal),
         )
+        return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
     return routes
 
 
-async def _events(database: Database, feed: ChangeFeed, number: int | None, unit_path: str) -> AsyncIterator[str]:
+async def _events(
+    database: Database, feed: ChangeFeed, number: int | None, *, unit_path: str, may_listen: Callable[[], bool]
+) -> AsyncIterator[str]:
+    """Yield news until the reader may hear no more: its token was revoked, its session has ended, its account was closed."""
     if number is None:
         number = await database.run(_newest, database)
     yield ": connected\n\n"
     async for news in feed.follow(number, unit_path=unit_path):
+        if not await database.run(may_listen):
+            return
         yield "".join(_event(change) for change in news) or ": still here\n\n"
 
 

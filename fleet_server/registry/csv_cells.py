@@ -23,6 +23,7 @@ MAX_ROWS: Final = 100_000
 MAX_FAULTS: Final = 200
 """Faults reported of one file; the rest is only counted."""
 _CODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SERIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 _UNIT_CODE: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 
 T = TypeVar("T")
@@ -186,6 +187,13 @@ def code_text(text: str) -> str:
     """Read the code of a zone, position or node."""
     if not _CODE.fullmatch(text):
         raise ValueError(f"{text[:64]!r} is no code: 1 to 64 of A-Z a-z 0-9 . _ -, beginning with a letter or digit")
+    return text
+
+
+def serial_text(text: str) -> str:
+    """Read the serial number of a node, which its certificate must be able to carry."""
+    if not _SERIAL.fullmatch(text):
+        raise ValueError(f"{text[:64]!r} is no serial number of a node: 1 to 64 of A-Z a-z 0-9 . -, beginning with a letter or digit")
     return text
 
 

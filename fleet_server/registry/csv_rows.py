@@ -8,7 +8,7 @@ from typing import Final
 
 from firmware_agent.contract.ids import Channel, parse_channel
 from firmware_agent.contract.vocabulary import FUNCTIONS, Function, Kind
-from fleet_server.registry.csv_cells import Cells, boolean, instant_ms, iso_date, list_of, number_in, unit_code, unit_reference
+from fleet_server.registry.csv_cells import Cells, boolean, instant_ms, iso_date, list_of, number_in, serial_text, unit_code, unit_reference
 from fleet_server.registry.model import INNOVATION_TYPES, MAX_ZONE_KM2, Level, default_functions
 
 _TYPE: Final = re.compile(r"[a-z0-9][a-z0-9_]{0,63}")
@@ -136,7 +136,7 @@ def position_row(cells: Cells) -> PositionRow:
 def node_row(cells: Cells) -> NodeRow:
     """Read a row of `nodes`."""
     return NodeRow(
-        serial=cells.code("serial", required=True),
+        serial=cells.read("serial", serial_text, missing="", required=True),
         unit=cells.read("unit", unit_reference, missing="", required=True),
         label=cells.text("label"),
         is_simulated=cells.read("is_simulated", boolean, missing=None),

@@ -18,6 +18,7 @@ from fleet_server.registry.model import Level
 from fleet_server.registry.service import Registry
 
 MAX_FILE_BYTES: Final = 32 * 1024 * 1024
+"""Of an import; who serves these routes sees to it."""
 UnitQuery = Annotated[str | None, Query(max_length=200, description="Only this unit and those below, by path such as /bpp/n1/.")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Text = Annotated[str, Field(max_length=64), AfterValidator(free_text)]
@@ -286,12 +287,7 @@ def _add_imports(routes: APIRouter, service: Registry, guard: Guard) -> None:
 
 
 async def _text(request: Request) -> str:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FILE_BYTES:
-            raise Rejected(f"The file is larger than {MAX_FILE_BYTES // 1024 // 1024} MiB: split it.")
     try:
-        return body.decode("utf-8-sig")
+        return (await request.body()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Rejected("The file is not UTF-8. In a spreadsheet, save it as “CSV UTF-8”.") from error

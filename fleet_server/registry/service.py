@@ -15,7 +15,7 @@ from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, NotFound, Rejected
 from fleet_server.registry import imports, store
-from fleet_server.registry.csv_cells import ImportKind, code_text, free_text
+from fleet_server.registry.csv_cells import ImportKind, free_text, serial_text
 from fleet_server.registry.import_job import Job
 from fleet_server.registry.imports import ImportReport
 from fleet_server.registry.model import DEFAULT_SUPERVISION_MS, Directory, InstallationRef, NodeRef, Position, Unit, Zone
@@ -117,7 +117,7 @@ class Registry:
             NotFound: there is no such unit in the scope.
         """
         try:
-            node = NodeRef(new_node_id(), code_text(serial), unit_path, is_simulated, free_text(label))
+            node = NodeRef(new_node_id(), serial_text(serial), unit_path, is_simulated, free_text(label))
         except ValueError as error:
             raise Rejected(f"The node cannot be added: {error}.") from error
         with self._changing() as connection:

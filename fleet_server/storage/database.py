@@ -5,13 +5,14 @@ Each room keeps its tables in its own `store.py`, on the shared `metadata`; the 
 """
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
-from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, Table, create_engine, event, text
+from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -145,6 +146,7 @@ def serialise(connection: Connection, lock: int) -> None:
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=8, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    _make_private(url)
     engine = create_engine(
         url,
         poolclass=NullPool if ":memory:" in url else QueuePool,
@@ -154,6 +156,14 @@ def _engine(url: str) -> Engine:
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _make_private(url: str) -> None:
+    """Make a new file that nobody else may read: it will hold the hashes of passwords. SQLite gives the same rights to -wal and -shm."""
+    path = make_url(url).database
+    if path is not None and path != ":memory:":
+        with suppress(OSError):  # SQLite will say what is wrong with it
+            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
 
 
 def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -17,6 +17,8 @@ from fleet_server.uptime.service import Summary, Uptime, Usage
 
 DAY_MS: Final = 86_400_000
 _MAX_MS: Final = 253_402_300_799_999
+_NO_NUL: Final = r"^[^\x00]*$"
+"""PostgreSQL can keep no text with a null character."""
 
 UnitQuery = Annotated[str | None, Query(max_length=200, description="Only this unit and those below, by path such as /bpp/n1/.")]
 FromQuery = Annotated[int | None, Query(ge=0, le=_MAX_MS, description="Start, ms since 1970 UTC. Default: one day before the end.")]
@@ -97,8 +99,8 @@ class ExemptionIn(BaseModel):
     kind: ExemptionKind
     from_ms: int = Field(ge=0, le=_MAX_MS)
     to_ms: int = Field(ge=0, le=_MAX_MS)
-    reason: str = Field(min_length=1, max_length=500)
-    document: str = Field(default="", max_length=200, description="Number or address of the paper; an excuse needs one.")
+    reason: str = Field(min_length=1, max_length=500, pattern=_NO_NUL)
+    document: str = Field(default="", max_length=200, pattern=_NO_NUL, description="Number or address of the paper; an excuse needs one.")
 
 
 class ExemptionOut(BaseModel):

@@ -20,8 +20,9 @@ from provisioning.ca import create_pki, issue_server_certificate
 from provisioning.pki import Pki
 from provisioning.profile import ProfileName
 from provisioning.signer import FileSigner
-from tests.integration.est.listener import EstServer, Nodes, Run
+from tests.integration.est.listener import EstServer, Run
 from tests.servers.not_run import not_run
+from tests.unit.fleet_server.enrolment.fakes import Nodes
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,23 +15,13 @@ from fleet_server.access.model import Scope
 from fleet_server.clock import SystemClock
 from fleet_server.enrolment.model import Cause
 from fleet_server.enrolment.service import EnrolmentService, Issued, Refused
-from fleet_server.errors import NotFound, Transient
+from fleet_server.errors import Conflict, Transient
 from fleet_server.registry.model import NodeRef
 from fleet_server.storage import Database
 from provisioning import claims, est
 from provisioning.pki import Pki
 from provisioning.signer import FileSigner
-
-
-class Nodes:
-    def __init__(self, *serials: str) -> None:
-        self._nodes = [NodeRef(new_node_id(), serial, "/") for serial in serials]
-
-    def node(self, name: str, scope: Scope) -> NodeRef:
-        for node in self._nodes:
-            if name in (node.id, node.serial):
-                return node
-        raise NotFound(name)
+from tests.unit.fleet_server.enrolment.fakes import Nodes
 
 
 @pytest.fixture
@@ -38,7 +29,7 @@ def service(postgres_url: str, pki: Pki) -> Iterator[EnrolmentService]:
     database = Database(postgres_url)
     database.create_all()
     signer = FileSigner.of(pki, now=lambda: datetime.now(UTC))
-    nodes = Nodes("SSZ-1", "SSZ-2")
+    nodes = Nodes([NodeRef(new_node_id(), serial, "/") for serial in ("SSZ-1", "SSZ-2")])
     yield EnrolmentService(database, nodes, signer, clock=SystemClock(), claim_key=b"k" * 32, refusal_s=0.0)
     database.close()
 
@@ -90,3 +81,15 @@ async def test_wrong_tries_at_once_all_count(service: EnrolmentService) -> None:
     wrong = [est.Login("SSZ-1", claims.new_claim()) for _ in range(8)]
     await asyncio.gather(*(ask_until_answered(service, login, new_applicant()) for login in wrong))
     assert service.enrolment("SSZ-1", scope=Scope.ALL).is_locked
+
+
+def test_one_node_registered_many_times_at_once_has_one_code(service: EnrolmentService) -> None:
+    def register(_number: int) -> bool:
+        try:
+            service.register("SSZ-1", actor="somchai", scope=Scope.ALL)
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(register, range(8))) == 1

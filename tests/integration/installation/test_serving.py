@@ -33,6 +33,12 @@ def test_ready_and_status(command: Command, installed: str, serve: Callable[...,
     assert 6 * 86_400 < left <= 7 * 86_400
 
 
+def test_plain_http_for_other_machines_is_said_at_each_start(command: Command, installed: str, serve: Callable[..., Serving]) -> None:
+    settings = command.data / "fleet.toml"
+    settings.write_text(settings.read_text().replace(f'public_url = "{installed}"', 'public_url = "http://fleet.example"'))
+    assert "http://fleet.example is plain http" in serve().log
+
+
 def test_second_server_on_the_same_folder(command: Command, installed: str, serve: Callable[..., Serving]) -> None:
     first = serve()
     said = command.fails("fleet", "serve")

@@ -1,6 +1,7 @@
 """What every database under this server promises: transactions, translation of what goes wrong, and the change log."""
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -186,6 +187,19 @@ def test_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:
     put(database, 1000)
     assert len(names(database)) == stored + 1
     database.close()
+
+
+def test_file_is_for_nobody_else(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        database = Database(f"sqlite:///{tmp_path / 'fleet.db'}")
+        metadata.create_all(database.engine)
+        with database.read():
+            modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+        database.close()
+    finally:
+        os.umask(before)
+    assert modes == {"fleet.db": 0o600, "fleet.db-wal": 0o600, "fleet.db-shm": 0o600}
 
 
 def test_file_that_cannot_be_opened_is_an_outage_not_a_crash(tmp_path: Path) -> None:

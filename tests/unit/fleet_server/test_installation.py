@@ -72,6 +72,12 @@ def test_existing_installation_is_left_alone(plan: Plan) -> None:
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.parametrize(("host", "is_told"), [("127.0.0.1", False), ("fleet.example.org", True)])
+def test_plain_http_is_said_where_others_can_hear_it(plan: Plan, host: str, is_told: bool) -> None:
+    said = make(replace(plan, host=host, bind="0.0.0.0")).sentences()
+    assert any("plain http" in sentence for sentence in said) is is_told
+
+
 class Brought:
     """Certificate files of somebody else."""
 

@@ -4,11 +4,15 @@ import asyncio
 import errno
 import logging
 import socket
+from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from fleet_server import listeners
 from fleet_server.errors import Rejected
 from fleet_server.listeners import Listener, PortTaken, bind, certificate_context
 from provisioning import ca
@@ -62,6 +66,65 @@ async def test_serves_until_it_is_told_to_stop() -> None:
     listener.should_exit = True
     await asyncio.wait_for(running, 30)
     assert bound.fileno() == -1
+
+
+@pytest.fixture
+async def impatient(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    """A listener that waits for a request for a moment only; its port."""
+    monkeypatch.setattr(listeners, "REQUEST_WITHIN_S", 0.2)
+    bound = bind("127.0.0.1", 0, setting="http")
+    listener = Listener(answer_after_the_body, bound)
+    running = asyncio.ensure_future(listener.run_until_stopped())
+    await asyncio.wait_for(listener.answers.wait(), 30)
+    yield bound.getsockname()[1]
+    listener.should_exit = True
+    await asyncio.wait_for(running, 30)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: fleet\r\nX-Slow: ",
+        b"POST / HTTP/1.1\r\nHost: fleet\r\nContent-Length: 999\r\n\r\nhalf",
+        b"POST / HTTP/1.1\r\nHost: fleet\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+        b"GET / HTTP/1.1\r\nHost: fleet\r\n\r\nGET / HTTP/1.1\r\nHo",
+    ],
+)
+async def test_who_does_not_finish_a_request_is_dropped(impatient: int, begun: bytes) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
+    trickle = asyncio.ensure_future(_trickle(writer, begun))
+    with suppress(ConnectionError):
+        async with asyncio.timeout(30):
+            await reader.read()
+    trickle.cancel()
+    writer.close()
+
+
+async def test_who_asked_may_wait_for_the_answer_and_ask_again(impatient: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", impatient)
+    for _ in range(2):
+        writer.write(b"POST / HTTP/1.1\r\nHost: fleet\r\nX-Answer-After: 0.5\r\nContent-Length: 4\r\n\r\nbody")
+        async with asyncio.timeout(30):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+    writer.close()
+
+
+async def _trickle(writer: asyncio.StreamWriter, begun: bytes) -> None:
+    writer.write(begun)
+    while begun:
+        await asyncio.sleep(0.05)
+        writer.write(b"x" if b"chunked" not in begun else b"1\r\nx\r\n")
+
+
+async def answer_after_the_body(scope: Any, receive: Any, send: Any) -> None:
+    """Answers 200 when it has the body and the time has passed that the request asks for."""
+    message = {"more_body": True}
+    while message.get("more_body"):
+        message = await receive()
+    await asyncio.sleep(float(dict(scope["headers"]).get(b"x-answer-after", b"0")))
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
 
 
 def test_cut_off_requests_are_not_errors() -> None:

@@ -22,10 +22,19 @@ def test_garbage_is_refused(text: str) -> None:
         decode_cursor("positions", text, str)
 
 
-@pytest.mark.parametrize("cursor", [encode_cursor("nodes", "a"), encode_cursor("positions", 1), encode_cursor("positions", "\x00")])
+@pytest.mark.parametrize(
+    "cursor",
+    [encode_cursor("nodes", "a"), encode_cursor("positions", 1), encode_cursor("positions", "\x00"), encode_cursor("positions", "\ud800")],
+)
 def test_cursor_of_another_list_is_refused(cursor: str) -> None:
     with pytest.raises(Rejected, match="another list"):
         decode_cursor("positions", cursor, str)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_number_that_no_database_has_is_refused(number: int) -> None:
+    with pytest.raises(Rejected, match="another list"):
+        decode_cursor("audit", encode_cursor("audit", number), int)
 
 
 def test_first_page_has_no_cursor() -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from fastapi import FastAPI, HTTPException
+from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -81,6 +81,23 @@ async def test_unexpected_error_is_logged_once_and_not_shown(caplog: pytest.LogC
     assert response.headers["content-type"] == "application/problem+json"
     assert "secret" not in response.text
     assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a defect"), StorageUnavailable("the database does not answer")])
+async def test_log_names_the_route_and_not_what_may_be_secret(caplog: pytest.LogCaptureFixture, error: Exception) -> None:
+    routes = APIRouter()
+
+    @routes.post("/setup/{link}")
+    def set_up(link: str) -> None:
+        raise error
+
+    app = FastAPI()
+    problems.install(app)
+    app.include_router(routes)
+    with caplog.at_level(logging.DEBUG, "fleet_server"):
+        await ask(app, "POST", "/setup/the-secret-link")
+    assert "POST /setup/{link}" in caplog.text
+    assert "the-secret-link" not in caplog.text
 
 
 async def test_broken_stream_is_broken_off_not_ended() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fleet_server.settings import BadSettings, Settings, database_url, load_settings
+from fleet_server.settings import BadSettings, HttpSection, Settings, database_url, load_settings
 
 EXAMPLE = Path(__file__).parents[3] / "fleet_server" / "fleet.example.toml"
 
@@ -21,6 +21,9 @@ def test_example_shows_every_field_with_its_default() -> None:
     [
         ("[http]\nport = 70000", "port"),
         ("[http]\nprot = 1", "prot"),
+        ("[http]\npublic_url = 'fleet.example'", "public_url"),
+        ("[http]\npublic_url = 'HTTPS://fleet.example'", "public_url"),
+        ("[http]\npublic_url = 'https://fleet.example/'", "public_url"),
         ("[broker]\nmode = 'rabbit'", "mode"),
         ("[supervision]\ncamera_s = 0", "camera_s"),
         ("not toml", "fleet.toml"),
@@ -31,6 +34,22 @@ def test_mistake_is_named(tmp_path: Path, text: str, says: str) -> None:
     path.write_text(text)
     with pytest.raises(BadSettings, match=says):
         load_settings(path)
+
+
+@pytest.mark.parametrize(
+    ("http", "is_overheard"),
+    [
+        (HttpSection(), False),
+        (HttpSection(host="::1", public_url="http://[::1]:8080"), False),
+        (HttpSection(host="0.0.0.0", public_url="http://localhost:8080"), False),
+        (HttpSection(host="0.0.0.0", public_url="https://fleet.example"), False),
+        (HttpSection(host="0.0.0.0", certificate_file="chain.pem", key_file="key.pem"), False),
+        (HttpSection(host="0.0.0.0"), True),
+        (HttpSection(public_url="http://fleet.example"), True),
+    ],
+)
+def test_passwords_in_the_clear_are_known(http: HttpSection, is_overheard: bool) -> None:
+    assert Settings(http=http).is_overheard is is_overheard
 
 
 def test_missing_file_says_what_to_do(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ def test_a_repaired_request_is_checked_like_all_others(der: bytes) -> None:
         (lambda: request_of(ec.generate_private_key(ec.SECP521R1())), "P-256"),
         (lambda: request_of(ec.generate_private_key(ec.SECP256K1())), "P-256"),
         (lambda: request_of(ec.generate_private_key(ec.SECP256R1()), hashes.SHA224()), "SHA-256"),
+        (lambda: request_of(ec.generate_private_key(ec.SECP256R1())).replace(b"\2\1\0", b"\2\1\7", 1), "not a PKCS#10"),
         (lambda: b"\x30\x00", "not a PKCS#10"),
         (lambda: b"", "not a PKCS#10"),
     ],

@@ -69,6 +69,7 @@ def test_an_offline_root(run: Run) -> None:
         (["issue-service", "svc-core"], "There is no PKI at pki"),
         (["sign-issuing", "requests"], "There is no PKI at pki"),
         (["import-issuing", "requests"], "There is no PKI at pki"),
+        (["init-issuing", "--dir", "passphrase/pki"], "passphrase/pki cannot be written: Not a directory"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(run: Run, tmp_path: Path, arguments: list[str], sentence: str) -> None:

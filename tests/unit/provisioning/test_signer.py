@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from firmware_agent.contract.ids import NodeId, new_node_id
 from provisioning.errors import Missing, Rejected
@@ -44,9 +44,9 @@ async def test_it_signs_no_dangerous_name(
 
 
 async def test_it_signs_no_strange_key(pki: Pki, made_at: datetime) -> None:
-    edwards = ed25519.Ed25519PrivateKey.generate().public_key()
-    spki = edwards.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-    for key, message in ((spki, "neither"), (b"garbage", "cannot be read")):
+    strange = (ed25519.Ed25519PrivateKey.generate(), rsa.generate_private_key(65537, 2048), ec.generate_private_key(ec.SECP256K1()))
+    spkis = [key.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo) for key in strange]
+    for key, message in (*((spki, "not on the curve") for spki in spkis), (b"garbage", "cannot be read")):
         request = IssueRequest(profile=ProfileName.DEVICE, node_id=new_node_id(), serial_label="SSZ-1", public_key=key)
         with pytest.raises(Rejected, match=message):
             await FileSigner.of(pki, now=lambda: made_at).issue(request)

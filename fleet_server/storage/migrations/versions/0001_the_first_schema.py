@@ -134,7 +134,6 @@ def upgrade() -> None:
         "enrolment",
         sa.Column("node_id", sa.String(length=36), nullable=False),
         sa.Column("serial", sa.String(length=64), nullable=False),
-        sa.Column("unit_path", sa.String(length=200), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("previous_state", sa.String(length=16), nullable=True),
         sa.Column("claim_digest", sa.LargeBinary(length=32), nullable=False),
@@ -148,9 +147,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("node_id", name=op.f("pk_enrolment")),
         sa.UniqueConstraint("serial", name=op.f("uq_enrolment_serial")),
     )
-    with op.batch_alter_table("enrolment", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_enrolment_unit_path"), ["unit_path"], unique=False)
-
     op.create_table(
         "exemption",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -585,9 +581,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_exemption_position_id"))
 
     op.drop_table("exemption")
-    with op.batch_alter_table("enrolment", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_enrolment_unit_path"))
-
     op.drop_table("enrolment")
     op.drop_table("dead_letter")
     with op.batch_alter_table("command", schema=None) as batch_op:

@@ -1,8 +1,9 @@
 """Who gets in, who does not, and who not any more."""
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, Literal
 
 import pytest
 from argon2 import PasswordHasher
@@ -19,6 +20,18 @@ from fleet_server.storage import Database
 PASSWORD = "ถูกต้อง ม้า แบตเตอรี่ 42"
 Person = Callable[..., Principal]
 LUMPINI = "/bpp/n1/lumpini/"
+
+
+class _Slow(PasswordHasher):
+    """Answers nobody before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.may_go_on = threading.Event()
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002  # the library's name
+        assert self.may_go_on.wait(30)
+        return super().verify(hash, password)
 
 
 def acts(database: Database) -> list[str]:
@@ -104,6 +117,28 @@ class TestSigningIn:
         with ThreadPoolExecutor(8) as pool:
             ends = list(pool.map(guess, range(24)))
         assert (ends.count(Unauthenticated), ends.count(TooManyTries)) == (5, 19)
+
+    def test_flood_of_sign_ins_is_sent_away_at_once(self, person: Person, database: Database, clock: Any) -> None:
+        person()
+        hasher = _Slow()
+        access = Access(database, clock, hasher=hasher)
+
+        def guess(number: int) -> type[Exception] | None:
+            try:
+                access.log_in(f"user{number}", "not the password", address="10.0.0.1")
+            except Exception as error:
+                return type(error)
+            return None
+
+        with ThreadPoolExecutor(40) as pool:
+            guesses = [pool.submit(guess, number) for number in range(40)]
+            sent_away = [guess for _, guess in zip(range(32), as_completed(guesses, timeout=30), strict=False)]
+            with pytest.raises(TooManyTries):
+                access.log_in("somchai", PASSWORD, address="10.0.0.2")
+            hasher.may_go_on.set()
+        assert [guess.result() for guess in sent_away] == [TooManyTries] * 32
+        assert [guess.result() for guess in guesses].count(Unauthenticated) == 8
+        assert access.log_in("somchai", PASSWORD, address="10.0.0.2")
 
     def test_session_ends_by_itself(self, access: Access, person: Person, clock: Any) -> None:
         person()
@@ -200,6 +235,14 @@ class TestAccounts:
             access.reset("malee", by=Principal.LOCAL)
         access.enable("malee", by=Principal.LOCAL)
         assert access.principal_of_token(token).name == "export"
+
+    def test_token_made_by_a_token_closes_with_the_account_too(self, access: Access, person: Person) -> None:
+        first = access.create_token("first", Role.ADMINISTRATOR, Scope(LUMPINI), by=person("malee", Role.ADMINISTRATOR, LUMPINI))
+        second = access.create_token("second", Role.VENDOR, Scope(LUMPINI), by=access.principal_of_token(first))
+        assert access.principal_of_token(second).name == "second"
+        access.disable("malee", by=Principal.LOCAL)
+        with pytest.raises(Unauthenticated):
+            access.principal_of_token(second)
 
     def test_last_administrator_cannot_close(self, access: Access, person: Person) -> None:
         me = person()

@@ -1,10 +1,11 @@
 """Which hosts a certificate is for, and when it is renewed."""
 
+import base64
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,6 +62,9 @@ def test_renewal_is_due_between_two_thirds_and_three_quarters(days: int, serial:
     assert at == renew_at(certificate(life, serial)), "the same after each restart"
 
 
-def test_no_certificates_at_all() -> None:
+@pytest.mark.parametrize("change", [(b"\2\1\2", b"\2\1\7"), (b"\x2a\x86\x48\xce\x3d\2\1", b"\x2a\x86\x48\xce\x3d\2\7"), (b"", b"")])
+def test_no_certificate_that_can_be_read(change: tuple[bytes, bytes]) -> None:
+    body = certificate().public_bytes(serialization.Encoding.DER).replace(*change, 1) if change[0] else b""
+    text = b"-----BEGIN CERTIFICATE-----\n" + base64.encodebytes(body) + b"-----END CERTIFICATE-----\n"
     with pytest.raises(Rejected, match="PEM"):
-        Pair(b"", b"").leaf  # noqa: B018  # it is read for its error
+        Pair(text, b"").leaf  # noqa: B018  # it is read for its error

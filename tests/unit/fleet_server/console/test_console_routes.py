@@ -92,6 +92,18 @@ async def test_a_feed_of_no_page(demo: httpx.AsyncClient) -> None:
     assert (await demo.get("/live", params={"view": "secrets"})).status_code == 404
 
 
+@pytest.mark.parametrize("path", ["//evil.example/", "//evil.example", "///evil.example"])
+async def test_pages_of_odd_addresses_lead_nowhere_else(demo: httpx.AsyncClient, path: str) -> None:
+    page = await demo.get(httpx.URL("http://fleet").copy_with(raw_path=path.encode()))
+    assert page.status_code == 404
+    assert "evil.example" not in page.text
+
+
+async def test_feed_from_a_number_that_cannot_be_begins_anew(demo: httpx.AsyncClient) -> None:
+    answer = await demo.get("/live", params={"view": "overview", "after": 10**9}, headers={"Last-Event-ID": "9" * 5000})
+    assert (answer.status_code, "event: reload" in answer.text) == (200, True)
+
+
 async def test_logging_in_leads_back_and_out_again(real: httpx.AsyncClient) -> None:
     answer = await real.post("/login", data={"user": "somchai", "password": PASSWORD, "back": "/score"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/score")

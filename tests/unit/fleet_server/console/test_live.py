@@ -41,6 +41,7 @@ def is_update(event: str) -> bool:
 def test_events_are_written_as_the_standard_says() -> None:
     assert live.event("update", "a\nb", number=7) == "id: 7\nevent: update\ndata: a\ndata: b\n\n"
     assert live.event("tick", "5") == "event: tick\ndata: 5\n\n"
+    assert live.event("update", "a\r\revent: bye\r\nb") == "event: update\ndata: a\ndata: \ndata: event: bye\ndata: b\n\n"
 
 
 async def test_a_change_brings_the_piece_that_changed_and_no_other(world: FakeWorld) -> None:

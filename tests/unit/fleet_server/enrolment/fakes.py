@@ -1,7 +1,7 @@
 """What an enrolment service is tested with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from cryptography import x509
@@ -39,17 +39,24 @@ class HeldClock:
 class Nodes:
     """A registry of nodes in memory."""
 
-    nodes: list[NodeRef] = field(default_factory=list)
+    known: list[NodeRef] = field(default_factory=list)
 
     def add(self, serial: str, unit_path: str = "/bpp/n1/lumpini/") -> NodeRef:
-        self.nodes.append(NodeRef(new_node_id(), serial, unit_path))
-        return self.nodes[-1]
+        self.known.append(NodeRef(new_node_id(), serial, unit_path))
+        return self.known[-1]
+
+    def move(self, node: NodeRef, unit_path: str) -> None:
+        self.known[self.known.index(node)] = replace(node, unit_path=unit_path)
 
     def node(self, name: str, scope: Scope) -> NodeRef:
-        for node in self.nodes:
+        for node in self.known:
             if name in (node.id, node.serial) and scope.contains(node.unit_path):
                 return node
         raise NotFound(f"There is no node {name}.")
+
+    def nodes(self, scope: Scope, *, after: str | None, limit: int | None) -> list[NodeRef]:
+        found = [node for node in self.known if scope.contains(node.unit_path) and node.serial > (after or "")]
+        return sorted(found, key=lambda node: node.serial)[:limit]
 
 
 class CountingSigner:

@@ -82,6 +82,16 @@ async def test_other_units_are_out_of_sight(client_of: ClientOf, nodes: Nodes) -
     assert (await elsewhere.post("/api/v1/claims/SSZ-1:reissue", json={})).status_code == 404
 
 
+async def test_a_node_that_moved_is_seen_where_it_is_now(client_of: ClientOf, nodes: Nodes) -> None:
+    node = nodes.add("SSZ-1", "/bpp/n1/lumpini/")
+    await client_of().post("/api/v1/claims", json={"node": "SSZ-1"})
+    nodes.move(node, "/bpp/n2/")
+    assert (await client_of(Role.TECHNICIAN, "/bpp/n1/").get("/api/v1/claims")).json()["items"] == []
+    here = client_of(Role.TECHNICIAN, "/bpp/n2/")
+    (listed,) = (await here.get("/api/v1/claims", params={"state": "manufactured"})).json()["items"]
+    assert listed["unit_path"] == (await here.get("/api/v1/claims/SSZ-1")).json()["unit_path"] == "/bpp/n2/"
+
+
 @pytest.mark.parametrize("role", [r for r in Role if r not in (Role.ADMINISTRATOR, Role.TECHNICIAN)])
 async def test_other_roles_look_but_do_not_touch(client_of: ClientOf, nodes: Nodes, role: Role) -> None:
     nodes.add("SSZ-1")

@@ -4,12 +4,19 @@ import asyncio
 import json
 from typing import Any
 
-from fastapi import APIRouter
+import pytest
+from argon2 import PasswordHasher
+from fastapi import APIRouter, Request
 
 from fleet_server.access.guard import Guard
+from fleet_server.access.model import Principal, Role, Scope
+from fleet_server.access.service import Access
 from fleet_server.news import routes
 from fleet_server.storage import Database, changes
 from fleet_server.storage.changes import ChangeFeed
+
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+PASSWORD = "ถูกต้อง ม้า แบตเตอรี่ 42"
 
 
 def tell(database: Database, unit_path: str, subject: str) -> None:
@@ -35,6 +42,14 @@ async def test_pages_go_on_after_the_last_number(database: Database, api: Any) -
     assert nothing == {"items": [], "last": second["last"]}
 
 
+@pytest.mark.parametrize(
+    ("path", "headers"), [(f"/changes?after={2**63}", {}), ("/changes?after=-1", {}), ("/changes/stream", {"Last-Event-ID": str(2**63)})]
+)
+async def test_number_that_no_news_has(database: Database, api: Any, path: str, headers: dict[str, str]) -> None:
+    async with api.client(news_of(database)) as web:
+        assert (await web.get(path, headers=headers)).status_code == 422
+
+
 async def test_news_of_other_units_is_not_shown(database: Database, api: Any) -> None:
     tell(database, "/a/", "ours")
     tell(database, "/b/", "theirs")
@@ -50,7 +65,7 @@ async def test_stream_goes_on_after_the_last_event_id(database: Database) -> Non
     watching = asyncio.create_task(feed.run())
     tell(database, "/a/", "old")
     tell(database, "/a/", "missed")
-    events = routes._events(database, feed, 1, "/")
+    events = routes._events(database, feed, 1, unit_path="/", may_listen=lambda: True)
     try:
         async with asyncio.timeout(10):
             assert await anext(events) == ": connected\n\n"
@@ -61,3 +76,34 @@ async def test_stream_goes_on_after_the_last_event_id(database: Database) -> Non
         watching.cancel()
     assert missed.startswith("id: 2\nevent: press\ndata: ")
     assert json.loads(fresh.partition("data: ")[2])["subject"] == "fresh"
+
+
+@pytest.mark.parametrize("end", ["revoke", "close", "log out"])
+async def test_stream_ends_with_the_right_to_it(database: Database, clock: Any, end: str) -> None:
+    access, feed = Access(database, clock, hasher=CHEAP), ChangeFeed(database, poll_s=0.05)
+    guard = Guard(access)
+    access.use_link(access.create_account("malee", Role.ADMINISTRATOR, "/", by=Principal.LOCAL).secret, PASSWORD)
+    session = access.log_in("malee", PASSWORD, address="a")
+    token = access.create_token("export", Role.VENDOR, Scope.ALL, by=access.principal_of_session(session))
+    shown = (b"cookie", f"ssz_session={session}".encode()) if end == "log out" else (b"authorization", f"Bearer {token}".encode())
+    request = Request({"type": "http", "method": "GET", "headers": [shown]})
+    principal = guard.principal(request)
+    events = routes._events(database, feed, 0, unit_path="/", may_listen=lambda: guard.is_still(request, principal))
+    watching = asyncio.create_task(feed.run())
+    try:
+        async with asyncio.timeout(10):
+            assert await anext(events) == ": connected\n\n"
+            tell(database, "/a/", "before")
+            assert "before" in await anext(events)
+            match end:
+                case "revoke":
+                    access.revoke_token("export", by=Principal.LOCAL)
+                case "close":
+                    access.create_account("prasit", Role.ADMINISTRATOR, "/", by=Principal.LOCAL)  # the last one cannot be closed
+                    access.disable("malee", by=Principal.LOCAL)
+                case _:
+                    access.log_out(session)
+            tell(database, "/a/", "after")
+            assert [event async for event in events] == []
+    finally:
+        watching.cancel()

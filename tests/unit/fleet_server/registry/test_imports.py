@@ -1,16 +1,22 @@
 """CSV files: all rows or nothing, each fault named, the same file twice changes nothing."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from firmware_agent.contract.ids import Channel
 from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.access import audit
 from fleet_server.access.model import Scope
 from fleet_server.errors import NotFound, Rejected
+from fleet_server.registry.csv_cells import serial_text
 from fleet_server.registry.service import Registry
 from fleet_server.storage import Database
+from provisioning import errors
+from provisioning.profile import parse_serial
 
 HEAD = (
     "code,zone,station,kind,label_th,lat,lon,node_serial,channel,functions,innovation_type,warranty_until,commissioned_at,supervision_s\n"
@@ -234,6 +240,23 @@ def test_code_that_two_units_have_needs_the_path(filled: Any) -> None:
     filled.load("units", "code,parent,level,name_th\nc9,,command,ค\nlumpini,c9,station,อีกแห่ง\n")
     assert "give the path" in filled.load("nodes", "serial,unit\nN,lumpini\n").errors[0].message
     assert filled.load("nodes", "serial,unit\nN,/c9/lumpini/\n").created == 1
+
+
+def test_serial_that_no_certificate_carries(filled: Any) -> None:
+    (fault,) = filled.load("nodes", "serial,unit\nSSZ_0003,dusit\n").errors
+    assert (fault.row, fault.column) == (2, "serial")
+    assert "no serial number" in fault.message
+
+
+@given(st.text(st.sampled_from("aZ09._- é\n"), max_size=4) | st.just("A" * 64) | st.just("A" * 65))
+def test_serials_are_those_that_certificates_carry(text: str) -> None:
+    def takes(read: Callable[[str], str], refusal: type[Exception]) -> bool:
+        try:
+            return read(text) == text
+        except refusal:
+            return False
+
+    assert takes(serial_text, ValueError) == takes(parse_serial, errors.Rejected)
 
 
 def test_headquarters_is_the_root(filled: Any, registry: Registry) -> None:

@@ -176,6 +176,13 @@ def test_an_exemption_is_declared_listed_and_withdrawn(api: Api) -> None:
     assert api.ask("GET", "/positions/CAM-B/exemptions").json() == []
 
 
+@pytest.mark.parametrize("field", ["reason", "document"])
+def test_an_exemption_that_no_database_can_keep(api: Api, field: str) -> None:
+    body = {"kind": "excused", "from_ms": T0, "to_ms": T0 + 5_000, "reason": "power\ncut", "document": "MEA 12/34"}
+    assert api.ask("POST", "/positions/CAM-B/exemptions", body | {field: "a\0b"}).status_code == 422
+    assert api.ask("POST", "/positions/CAM-B/exemptions", body).status_code == 201
+
+
 def test_a_viewer_declares_nothing(api: Api) -> None:
     api.guard.who = Principal("auditor", Role.AUDITOR, Scope.ALL, "session")
     body = {"kind": "excused", "from_ms": T0, "to_ms": T0 + 5_000, "reason": "x", "document": "y"}
