@@ -63,8 +63,8 @@ class OutboxSection(_Section, frozen=True):
     """How much is kept while the server cannot be reached."""
 
     retention_days: Annotated[float, Meta(gt=0, le=366)] = 7
-    max_mb: Annotated[int, Meta(ge=1, le=100_000)] = 200
-    """Megabytes (2^20) of disk; over it the oldest heartbeats are evicted, never an event."""
+    max_mb: Annotated[int, Meta(ge=1, le=100_000)] = 512
+    """Megabytes (2^20) of disk: seven days of 40 devices. Over it the oldest heartbeats are evicted, never an event."""
 
 
 class ClockSection(_Section, frozen=True):

@@ -28,7 +28,7 @@ class Limits:
 
     retention_ms: int = 7 * 86_400_000
     """Heartbeats older than this are evicted, when both times are trusted."""
-    max_bytes: int = 200 * 1024 * 1024
+    max_bytes: int = 512 * 1024 * 1024
     """Size of the database file; over it the oldest heartbeats are evicted, never an event."""
     ballast_bytes: int = 1024 * 1024
     """Space set aside for the moment when the disk is full."""

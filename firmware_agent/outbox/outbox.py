@@ -28,6 +28,7 @@ from firmware_agent.outbox.store import Store
 T = TypeVar("T")
 
 FILE_NAME: Final = "outbox.db"
+_MOST_IN_MEMORY: Final = 32 * 1024 * 1024
 _SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # our folder in it is private
 
 _log = logging.getLogger(__name__)
@@ -235,7 +236,9 @@ async def open_outbox(make: Callable[[Path], Store], folder: Path, node: NodeId)
         except (StorageFailed, OSError) as error:
             why = f"{error}. Evidence is kept in memory only and is lost with the power"
             _log.critical("%s", why)
-            return Outbox(make(_memory_folder(node) / FILE_NAME), node, thread, why_in_memory=why)
+            store = make(_memory_folder(node) / FILE_NAME)
+            store.cap(_MOST_IN_MEMORY)
+            return Outbox(store, node, thread, why_in_memory=why)
 
     try:
         return await asyncio.get_running_loop().run_in_executor(thread, open_it)

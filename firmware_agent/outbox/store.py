@@ -69,7 +69,7 @@ class Store:
         self._ballast = Ballast(path.with_name("ballast"), self._limits.ballast_bytes)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._db = self._open(path)
-        self._may_use(self._limits.max_bytes // self._pages("page_size"))
+        self.cap(self._limits.max_bytes)
         self._stream, self._row = self._with_room(lambda: self._choose_stream(boot, f"{hardware}/{inode(path)}"))
         self._ballast.restore()
 
@@ -109,6 +109,10 @@ class Store:
             if is_finished:
                 self._add_meta("evicted_before", evicted)
                 self._db.execute("DELETE FROM stream WHERE id = ?", (row,))
+
+    def cap(self, max_bytes: int) -> None:
+        """Hold no more than this in the file from now on."""
+        self._may_use(max_bytes // self._pages("page_size"))
 
     def close(self) -> None:
         """Mark a clean end and close; to be called last."""

@@ -162,6 +162,7 @@ async def test_card_that_cannot_be_used_is_replaced_by_memory(tmp_path: Path, me
         await outbox.put_heartbeat(heartbeat())
         assert await outbox.events() == events
         assert "kept in memory only" in outbox.failure
+        assert outbox._store._pages("max_page_count") * outbox._store._pages("page_size") == 32 * 2**20
         await outbox.aclose()
     assert names_in(memory) == [f"zone-agent-{NODE}"]
 

@@ -5,6 +5,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from firmware_agent.contract import messages
@@ -149,6 +150,18 @@ def test_oldest_heartbeats_make_room_and_are_counted(open_store: Any) -> None:
     assert held == list(range(count.evicted + 1, 401))
     assert store._pages("page_count") * store._pages("page_size") <= SMALL.max_bytes
     assert store.held()[0].floor == held[0]
+
+
+def test_seven_days_of_forty_devices_fit(open_store: Any) -> None:
+    """What is promised by default, at ten seconds; the bodies are those of devices that tell four numbers each."""
+    store, count = open_store(), 200
+    numbers = {"rtt_ms": 13.2, "fps": 15.0, "kbps": 912.5, "luma": 108.03}
+    draft = heartbeat()
+    evidence = [msgspec.structs.replace(draft.evidence[0], channel=f"cam-{n}", metrics=numbers) for n in range(40)]
+    for _ in range(count):
+        store.put_heartbeat(msgspec.structs.replace(draft, evidence=evidence))
+    each = store._pages("page_count") * store._pages("page_size") / count
+    assert each * 7 * 8_640 < Limits().max_bytes
 
 
 def test_event_gets_in_when_heartbeats_fill_everything(open_store: Any) -> None:
