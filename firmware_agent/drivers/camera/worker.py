@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -31,6 +32,7 @@ def main() -> None:
     """Answer requests from standard input until it ends."""
     out = _take_stdout()
     _die_with_parent()
+    _die_first()
     os.nice(_NICE)
     try:
         from firmware_agent.drivers.camera.stream import Sampler
@@ -66,6 +68,12 @@ def _take_stdout() -> BinaryIO:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return out
+
+
+def _die_first() -> None:
+    """Out of memory, the kernel is to end us, whom a camera may feed what it likes, and not the agent with its panic buttons."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _die_with_parent() -> None:

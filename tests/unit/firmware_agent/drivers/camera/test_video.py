@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,12 @@ async def test_a_worker_that_dies_is_replaced(camera: CameraSimulator, worker: V
     except WorkerFailed:
         assert (await worker.sample(request(camera))).cause == ""
     assert worker.starts == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems choose by themselves whom to end when memory is short")
+async def test_a_worker_dies_before_the_agent_when_memory_is_short(camera: CameraSimulator, worker: VideoWorker) -> None:
+    await worker.sample(request(camera, seconds=0.5))
+    assert await asyncio.to_thread(Path(f"/proc/{worker.pid}/oom_score_adj").read_text) == "1000\n"
 
 
 async def test_a_sample_given_up_does_not_answer_the_next(camera: CameraSimulator, worker: VideoWorker) -> None:
