@@ -29,6 +29,13 @@ async def kill_agent(world: World) -> None:
     await node.start()
 
 
+async def stop_agent(world: World) -> None:
+    """SIGTERM to one agent, and start it again a little later."""
+    await world.stop(world.rng.choice(world.nodes))
+    await _a_while(world)
+    await world.resume()
+
+
 async def kill_all(world: World) -> None:
     """SIGKILL everything at nearly the same time, and start it again in any order."""
     await asyncio.gather(world.server.kill(), *(node.kill() for node in world.nodes))
@@ -46,7 +53,7 @@ async def swallow_line(world: World) -> None:
     await _break_line(world, Network.BLACK_HOLE)
 
 
-BLOWS: Sequence[Blow] = (kill_broker, kill_all, swallow_line, kill_agent, kill_server, cut_line)
+BLOWS: Sequence[Blow] = (kill_broker, kill_all, swallow_line, kill_agent, stop_agent, kill_server, cut_line)
 
 
 async def play_kills(world: World) -> None:

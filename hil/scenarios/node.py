@@ -38,7 +38,7 @@ class Node:
         self.buttons: Final[dict[str, Button]] = {}
         self.lamps: Final[dict[str, Lamp]] = {}
         self.downs: Final[list[tuple[int, int | None]]] = []
-        """When the agent was down, on the wall clock: from, until (None: still)."""
+        """When the agent was killed, on the wall clock, until when it was down (None: still). Stopped in order it has time to keep all."""
         self._server: Final = server
         self._gpio = GpioSimulator(runtime / f"{serial}.sock")
         self._bus = ModbusSimulator()
@@ -82,7 +82,6 @@ class Node:
     async def stop(self) -> int:
         """Stop its agent in order; return its exit status."""
         if self._process.is_running:
-            self.downs.append((now_ms(), None))
             os.kill(self._process.pid, signal.SIGTERM)
         await until(lambda: not self._process.is_running, f"the agent of {self.serial} stops", within_s=10)
         return await self._process.wait()
@@ -131,7 +130,7 @@ class Node:
         return read_books(self.folder / "outbox.db")
 
     def was_up(self, from_ms: int, to_ms: int) -> bool:
-        """Whether the agent was never stopped or killed in a span, and not about to be started."""
+        """Whether the agent was never killed in a span, and not about to be started."""
         return not any(down < to_ms and (up is None or up > from_ms) for down, up in self.downs)
 
     def _config(self) -> str:

@@ -162,9 +162,17 @@ class World:
         await self.fingers.stop()
         await self.connected()
         await self.acknowledged()
-        for status in await asyncio.gather(*(node.stop() for node in self.nodes)):
-            if status != 0:
-                raise BrokenPromise(f"an agent ended with status {status} at SIGTERM")
+        await asyncio.gather(*(self.stop(node) for node in self.nodes))
+
+    async def stop(self, node: Node) -> None:
+        """Stop an agent in order (SIGTERM).
+
+        Raises:
+            BrokenPromise: it ended badly.
+        """
+        status = await node.stop()
+        if status != 0:
+            raise BrokenPromise(f"the agent of {node.serial} ended with status {status} at SIGTERM")
 
     async def audit(self) -> Count:
         """Compare what fingers and nodes did with what the server says it stored; the agents must have been stopped.
@@ -192,7 +200,7 @@ class World:
         return count
 
     def _surely(self) -> dict[int, bool]:
-        """Return which touches the agent had the time to keep: it noticed them, and lived on for long enough."""
+        """Return which touches the agent had the time to keep: it noticed them, and was not killed for long enough."""
         nodes = {code: node for node in self.nodes for code in node.buttons}
         return {
             index: touch.is_amber_seen and nodes[touch.code].was_up(touch.at_ms, touch.at_ms + SAFE_MS)
