@@ -114,6 +114,8 @@ class Listener(uvicorn.Server):
             lifespan="off",
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,
+            # Before plain http on loopback there may be a proxy that says who asks; what speaks TLS itself believes nobody's word.
+            proxy_headers=tls is None,
         )
         config.load()
         logging.getLogger("uvicorn.error").addFilter(_is_worth_saying)

@@ -51,6 +51,7 @@ from fleet_server.telemetry.service import Telemetry
 from fleet_server.telemetry.sqlite import SqliteTelemetry
 from fleet_server.uptime import routes as uptime_routes
 from fleet_server.uptime.service import Uptime
+from provisioning.claims import KEY_BYTES
 from provisioning.pki import Pki, load_pki
 from provisioning.profile import ProfileName
 from provisioning.signer import FileSigner
@@ -165,12 +166,16 @@ def enrolment_service(
     """Return the service that makes claim codes and answers EST.
 
     Raises:
-        BadSettings: the claim key cannot be read.
+        BadSettings: the claim key cannot be read, or is not whole.
         provisioning.errors.ProvisioningError: the device CA or its key is not here.
     """
     clock = clock or SystemClock()
     signer = FileSigner.of(pki or load_pki(base / settings.pki.dir), now=_utc(clock))
-    return EnrolmentService(database, registry, signer, clock=clock, claim_key=read_secret(base / settings.pki.claim_key_file))
+    key_file = base / settings.pki.claim_key_file
+    claim_key = read_secret(key_file)
+    if len(claim_key) < KEY_BYTES:
+        raise BadSettings(f"The secret {key_file} has fewer than {KEY_BYTES} bytes: bring it back from a backup.")
+    return EnrolmentService(database, registry, signer, clock=clock, claim_key=claim_key)
 
 
 def web_app(rooms: Rooms, *, checks: Mapping[str, health.Check] = MappingProxyType({}), demo_control: str | None = None) -> FastAPI:

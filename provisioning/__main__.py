@@ -47,6 +47,8 @@ PassphraseFile = Annotated[Path | None, typer.Option(help="File with the passphr
 Out = Annotated[Path, typer.Option("--out", help="Folder for the two files.")]
 
 _PKI: Final = Path("pki")
+_LEAST_PASSPHRASE: Final = 12
+"""Who has a copy of the file can try quickly: PKCS #8 as OpenSSL writes it makes each try cost 2,048 hashes only."""
 
 
 @app.command("init-root", epilog='Example: fleet-ca init-root --dir root --organisation "Royal Thai Police"')
@@ -176,6 +178,8 @@ def _passphrase(file: Path | None, *, is_new: bool) -> bytes:
         raise Rejected(
             "The passphrase is empty. Say --no-passphrase where the key is to lie open." if is_new else "The passphrase is empty."
         )
+    if is_new and len(text) < _LEAST_PASSPHRASE:
+        raise Rejected(f"The passphrase of a root has at least {_LEAST_PASSPHRASE} characters; a sentence is good.")
     return text
 
 

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from firmware_agent.contract.topics import PREFIX, Up
 from provisioning.broker.child import Child
 from provisioning.broker.promise import CORE, MAX_PACKET_BYTES, BrokerFailed, BrokerFiles, Endpoint
 from provisioning.errors import Missing
 from provisioning.files import write_file
 
-DEVICE_ACL: Final = "pattern write ssz/1/%u/up/#\npattern read ssz/1/%u/down/#\n"
-"""%u is the common name of the client's certificate."""
+DEVICE_ACL: Final = "".join(f"pattern write {PREFIX}/%u/up/{message}\n" for message in Up) + f"pattern read {PREFIX}/%u/down/#\n"
+"""%u is the common name of the client's certificate. No other topics below `up/`: on each a node could have a message retained for ever."""
 
-CORE_ACL: Final = f"user {CORE}\ntopic readwrite ssz/1/#\n"
+CORE_ACL: Final = f"user {CORE}\ntopic readwrite {PREFIX}/#\n"
 
 _PATHS: Final = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
 

@@ -2,8 +2,9 @@
 
 The wall that each adapter builds, and that `tests/ports/broker/` attacks: who connects is who its certificate says, a node
 (device CA, CN is its UUID) writes only `ssz/1/{node}/up/#` and receives only `ssz/1/{node}/down/#`, `svc-core` (service CA) reads
-and writes `ssz/1/#`, nobody else anything; one session per identity. Nothing beyond MQTT 3.1.1 is promised, nor that messages
-outlive the broker: what must not be lost is acknowledged end to end by the server.
+and writes `ssz/1/#`, nobody else anything; one session per identity; of a node at most one message is kept on each topic of the
+wire. Nothing beyond MQTT 3.1.1 is promised, nor that messages outlive the broker: what must not be lost is acknowledged end to end
+by the server.
 """
 
 import asyncio

@@ -21,9 +21,10 @@ from provisioning.broker.embedded.packets import (
     write_connect,
 )
 from provisioning.broker.embedded.router import Router
-from provisioning.broker.embedded.rules import Identity, may_publish, may_receive, may_subscribe
+from provisioning.broker.embedded.rules import Identity, may_publish, may_receive, may_retain, may_subscribe
 
 _CHUNK: Final = 65_536
+_RETAIN: Final = 0x01
 _WRITE_TIMEOUT_S: Final = 10.0
 _GONE_WITHIN_S: Final = 3.0
 _LONGEST_SILENCE_S: Final = 900.0
@@ -173,6 +174,8 @@ class Link:
                 topic = read_publish_topic(packet)
                 if not may_publish(self.who, topic):
                     raise Refused("publishes on a topic that is not its own")
+                if packet.flags & _RETAIN and not may_retain(self.who, topic):
+                    raise Refused("wants more retained than its status")
             case Kind.SUBSCRIBE:
                 if not all(may_subscribe(self.who, s.topic_filter) for s in read_subscriptions(packet)):
                     raise Refused("subscribes to topics that are not its own")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from firmware_agent.contract.ids import NodeId
-from firmware_agent.contract.topics import PREFIX, Up, up
+from firmware_agent.contract.topics import PREFIX, Down, Up, down, down_filter, up
 from provisioning.broker.embedded.packets import Connect
 from provisioning.broker.promise import CORE
 
@@ -28,6 +28,11 @@ def may_publish(who: Identity, topic: str) -> bool:
     return not who.is_service and topic.startswith(f"{PREFIX}/{who.name}/up/")
 
 
+def may_retain(who: Identity, topic: str) -> bool:
+    """Whether a message on `topic` may be kept for later subscribers: of a node its status only, or it could fill the memory."""
+    return who.is_core or topic == up(NodeId(who.name), Up.STATUS)
+
+
 def may_receive(who: Identity, topic: str) -> bool:
     """Whether a client may be given a message of `topic`."""
     if who.is_core:
@@ -36,9 +41,12 @@ def may_receive(who: Identity, topic: str) -> bool:
 
 
 def may_subscribe(who: Identity, topic_filter: str) -> bool:
-    """Whether all that `topic_filter` can match may be given to a client: its fixed beginning says so."""
-    fixed = topic_filter.split("+", 1)[0].split("#", 1)[0]
-    return may_receive(who, fixed)
+    """Whether a client may have this subscription: the server any inside the wire, a node one of the few that are of use to it."""
+    if who.is_service:
+        fixed = topic_filter.split("+", 1)[0].split("#", 1)[0]
+        return may_receive(who, fixed)
+    node = NodeId(who.name)
+    return topic_filter in (down_filter(node), f"{PREFIX}/{node}/down/+", *(down(node, message) for message in Down))
 
 
 def objection(who: Identity, connect: Connect) -> str | None:
@@ -51,5 +59,5 @@ def objection(who: Identity, connect: Connect) -> str | None:
         return None
     if connect.will.qos > 1:
         return "a will with QoS 2"
-    is_allowed = may_publish(who, connect.will.topic) if who.is_service else connect.will.topic == up(NodeId(who.name), Up.STATUS)
+    is_allowed = may_publish(who, connect.will.topic) and may_retain(who, connect.will.topic)
     return None if is_allowed else "a will on a topic that is not its own status"

@@ -80,6 +80,7 @@ def test_database_of_a_later_version(command: Command, installed: str) -> None:
         ("pki/server/key.pem", None, "key.pem"),
         ("pki/server-ca.pem", "rubbish", "server-ca.pem"),
         ("secrets/claim-key", None, "claim-key"),
+        ("secrets/claim-key", "half of it", "claim-key"),
         ("fleet.db", "this is no database", "database"),
     ],
 )

@@ -95,6 +95,21 @@ async def test_a_node_that_only_connects_hears_nothing_that_is_retained_for_othe
             assert b"secret" not in await all_received(raw)
 
 
+@pytest.mark.parametrize("level", ["anything", "status/1", ""])
+async def test_a_node_cannot_have_the_broker_keep_what_it_likes(broker: Broker, authority: Authority, level: str) -> None:
+    node = authority.node()
+    raw = await connected(authority, broker, node)
+    raw.send(publish_packet(f"ssz/1/{node.name}/up/{level}", b"kept for ever", packet_id=7, is_retained=True))
+    await all_received(raw)
+    async with client(authority, broker.endpoint, node) as mqtt:
+        await mqtt.publish(up(NodeId(node.name), Up.STATUS), b"online", qos=1, retain=True)
+    async with client(authority, broker.core_endpoint, authority.core) as core, inbox(core) as heard:
+        await core.subscribe(f"ssz/1/{node.name}/#", qos=1)
+        await heard.has(up(NodeId(node.name), Up.STATUS), b"online")
+        await asyncio.sleep(SILENCE_S)
+        assert b"kept for ever" not in heard.payloads()
+
+
 async def test_without_a_client_certificate_nobody_gets_in(broker: Broker, authority: Authority) -> None:
     assert await is_refused(authority, broker.endpoint, None, connect_packet(str(new_node_id())))
     assert await is_refused(authority, broker.core_endpoint, None, connect_packet("svc-core", username="svc-core"))

@@ -68,6 +68,29 @@ async def test_serves_until_it_is_told_to_stop() -> None:
     assert bound.fileno() == -1
 
 
+@pytest.mark.parametrize(("is_tls", "address"), [(True, "127.0.0.1"), (False, "192.0.2.7")])
+async def test_only_a_proxy_before_plain_http_says_who_asks(tmp_path: Path, is_tls: bool, address: str) -> None:
+    made = ca.issue_server_certificate(ca.create_pki(tmp_path / "pki", "Test", local_root=True), ["127.0.0.1"])
+    (tmp_path / "chain.pem").write_bytes(made.chain_pem)
+    (tmp_path / "key.pem").write_bytes(made.key_pem)
+    bound = bind("127.0.0.1", 0, setting="est")
+    context = certificate_context(tmp_path / "chain.pem", tmp_path / "key.pem") if is_tls else None
+    listener = Listener(tell_who_asks, bound, tls=context)
+    running = asyncio.ensure_future(listener.run_until_stopped())
+    await asyncio.wait_for(listener.answers.wait(), 30)
+    async with httpx.AsyncClient(verify=False) as client:  # it is our own
+        url = f"{'https' if is_tls else 'http'}://127.0.0.1:{bound.getsockname()[1]}/"
+        assert (await client.get(url, headers={"X-Forwarded-For": "192.0.2.7"})).text == address
+    listener.should_exit = True
+    await asyncio.wait_for(running, 30)
+
+
+async def tell_who_asks(scope: Any, receive: Any, send: Any) -> None:
+    """Answers with the address of the client."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["client"][0].encode()})
+
+
 @pytest.fixture
 async def impatient(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
     """A listener that waits for a request for a moment only; its port."""

@@ -1,5 +1,6 @@
 """The web application as it is wired: what no room can see by itself."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -47,11 +48,41 @@ async def web(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def bearer(rooms: Rooms) -> dict[str, str]:
-    """Return the proof of somebody who may do everything."""
+def bearer(rooms: Rooms, role: Role = Role.ADMINISTRATOR) -> dict[str, str]:
+    """Return the proof of somebody who may do what that role may, everywhere."""
     names = {token.name for token in rooms.access.tokens(Scope.ALL)}
-    secret = rooms.access.create_token(f"test-{len(names)}", Role.ADMINISTRATOR, Scope.ALL, by=Principal.LOCAL)
+    secret = rooms.access.create_token(f"test-{len(names)}", role, Scope.ALL, by=Principal.LOCAL)
     return {"Authorization": f"Bearer {secret}"}
+
+
+FOR_STRANGERS = {("POST", "/api/v1/sessions"), ("DELETE", "/api/v1/sessions/current"), ("POST", "/api/v1/links:use")}
+"""Signing in and out, and a link that is itself the proof; `/healthz`, `/readyz` and `/metrics` are for who runs the server."""
+
+
+def acts(app: FastAPI) -> list[tuple[str, str]]:
+    """Return method and address of all that the API can do, with `x` for each name."""
+    found = [(method.upper(), re.sub(r"{[^}]*}", "x", path)) for path, methods in app.openapi()["paths"].items() for method in methods]
+    return [act for act in found if act[1].startswith("/api/") and act not in FOR_STRANGERS]
+
+
+async def test_strangers_get_nothing_of_the_api(app: FastAPI, web: httpx.AsyncClient) -> None:
+    answers = {act: (await web.request(*act)).status_code for act in acts(app)}
+    assert len(answers) > 40
+    assert set(answers.values()) == {401}, answers
+
+
+async def test_who_may_only_look_changes_nothing(app: FastAPI, web: httpx.AsyncClient, rooms: Rooms) -> None:
+    proof = bearer(rooms, Role.VENDOR)
+    answers = {act: (await web.request(*act, headers=proof)).status_code for act in acts(app) if act[0] != "GET"}
+    assert len(answers) > 15
+    assert set(answers.values()) == {403}, answers
+
+
+@pytest.mark.parametrize("path", ["/", "/nowhere", "/api/v1/nowhere", "/healthz", "/login", "/assets/x/console.css"])
+async def test_every_answer_carries_the_headers_that_guard_browsers(web: httpx.AsyncClient, path: str) -> None:
+    headers = (await web.get(path, headers={"Accept": "text/html"})).headers
+    assert "default-src 'none'" in headers["content-security-policy"]
+    assert (headers["x-content-type-options"], headers["x-frame-options"]) == ("nosniff", "DENY")
 
 
 @pytest.mark.parametrize("path", ["/api/v1/sessions", "/api/v1/links:use", "/login", "/setup/x"])

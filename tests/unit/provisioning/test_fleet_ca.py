@@ -82,6 +82,13 @@ def test_what_cannot_be_done_is_one_sentence(run: Run, tmp_path: Path, arguments
     assert [p.name for p in tmp_path.iterdir()] == ["passphrase"]
 
 
+def test_a_short_passphrase_guards_no_root(run: Run) -> None:
+    Path("passphrase").write_text("hunter2\n")
+    result = run("init-root", "--organisation", "x", "--passphrase-file", "passphrase")
+    assert (result.exit_code, "at least 12 characters" in result.stderr) == (1, True)
+    assert not Path("pki").exists()
+
+
 def test_the_wrong_passphrase(run: Run) -> None:
     done(run("init-root", "--organisation", "x", "--passphrase-file", "passphrase"))
     Path("passphrase").write_text("wrong")

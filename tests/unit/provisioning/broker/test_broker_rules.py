@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from firmware_agent.contract.ids import NodeId
-from firmware_agent.contract.topics import ALL_UP, Down, Up, down, down_filter, up
+from firmware_agent.contract.topics import ALL_UP, RETAINED, Down, Up, down, down_filter, up
 from provisioning.broker.embedded.packets import Connect, Will
-from provisioning.broker.embedded.rules import Identity, may_publish, may_receive, may_subscribe, objection
+from provisioning.broker.embedded.rules import Identity, may_publish, may_receive, may_retain, may_subscribe, objection
 
 A = NodeId("0a" * 4 + "-0000-4000-8000-" + "0a" * 6)
 B = NodeId("0b" * 4 + "-0000-4000-8000-" + "0b" * 6)
@@ -27,6 +27,13 @@ def test_a_node_publishes_its_own_and_no_other(message: Up) -> None:
     assert not may_publish(PROBE, up(B, message))
 
 
+@pytest.mark.parametrize("message", list(Up))
+def test_of_a_node_the_status_alone_is_kept(message: Up) -> None:
+    assert may_retain(NODE, up(A, message)) is (message in RETAINED)
+    assert not may_retain(NODE, up(B, message))
+    assert may_retain(CORE, down(B, Down.DESIRED))
+
+
 @pytest.mark.parametrize("message", list(Down))
 def test_a_node_receives_its_own_and_no_other(message: Down) -> None:
     assert may_receive(NODE, down(A, message))
@@ -43,7 +50,19 @@ def test_a_node_subscribes_to_its_own(topic_filter: str) -> None:
 
 @pytest.mark.parametrize(
     "topic_filter",
-    ["#", "+", ALL_UP, "ssz/1/+/down/#", f"ssz/1/{A}/#", f"ssz/1/{A}/+/ack", down_filter(B), "$SYS/#", f"ssz/1/{A}/down", ""],
+    [
+        "#",
+        "+",
+        ALL_UP,
+        "ssz/1/+/down/#",
+        f"ssz/1/{A}/#",
+        f"ssz/1/{A}/+/ack",
+        down_filter(B),
+        "$SYS/#",
+        f"ssz/1/{A}/down",
+        "",
+        f"ssz/1/{A}/down/1",
+    ],
 )
 def test_a_node_subscribes_to_nothing_else(topic_filter: str) -> None:
     assert not may_subscribe(NODE, topic_filter)

@@ -46,7 +46,15 @@ def test_each_listener_of_mosquitto_trusts_one_ca_by_its_list(tmp_path: Path) ->
     files = BrokerFiles(Path("/pki/server/chain.pem"), Path("/pki/server/key.pem"), Path("/pki"))
     setup = MosquittoSetup(files=files, folder=Path("/broker"), devices=Endpoint("0.0.0.0", 8883), core=Endpoint("127.0.0.1", 8884))
     texts = {path.name: text for path, text in setup.texts().items()}
-    assert texts["devices.acl"] == "pattern write ssz/1/%u/up/#\npattern read ssz/1/%u/down/#\n"
+    assert texts["devices.acl"].splitlines() == [
+        "pattern write ssz/1/%u/up/status",
+        "pattern write ssz/1/%u/up/heartbeat",
+        "pattern write ssz/1/%u/up/replay",
+        "pattern write ssz/1/%u/up/event",
+        "pattern write ssz/1/%u/up/reported",
+        "pattern write ssz/1/%u/up/result",
+        "pattern read ssz/1/%u/down/#",
+    ]
     assert texts["core.acl"] == "user svc-core\ntopic readwrite ssz/1/#\n"
     general, devices, core = texts["mosquitto.conf"].split("listener ")[0], *texts["mosquitto.conf"].split("\nlistener ")[1:]
     assert "per_listener_settings true" in general
