@@ -4,7 +4,8 @@
 
   const body = document.body;
   const formats = { s: body.dataset.ageS, m: body.dataset.ageM, h: body.dataset.ageH, d: body.dataset.ageD };
-  const silenceMs = () => Number(body.dataset.silenceMs || 13000);
+  const silenceMs = () => Number(body.dataset.silenceMs || 13000); // more than two ticks of the feed
+  const brokenMs = 5000; // a feed that breaks off is back sooner than this when the server only restarts
   let ahead = Number(body.dataset.nowMs) - Date.now(); // how far the server's clock is ahead of this one
 
   // Ages
@@ -133,6 +134,7 @@
   let after = body.dataset.after;
   let source = null;
   let lastHeard = Date.now();
+  let brokenAt = 0;
 
   const setLost = (nowLost) => {
     if (isLost() === nowLost) return;
@@ -149,6 +151,7 @@
 
   const hear = () => {
     lastHeard = Date.now();
+    brokenAt = 0;
     setLost(false);
   };
 
@@ -175,6 +178,7 @@
     source.addEventListener("reload", () => location.reload());
     source.addEventListener("bye", () => location.reload());
     source.addEventListener("error", () => {
+      brokenAt = brokenAt || Date.now();
       // The browser tries again by itself unless it was refused: then we do, if we may still look.
       if (source.readyState === EventSource.CLOSED) setTimeout(returnOrLeave, 2000 + Math.random() * 2000);
     });
@@ -187,7 +191,8 @@
   };
 
   const watch = () => {
-    if (view && Date.now() - lastHeard > silenceMs()) setLost(true);
+    const now = Date.now();
+    if (view && (now - lastHeard > silenceMs() || (brokenAt && now - brokenAt > brokenMs))) setLost(true);
   };
 
   // An act of the panel shows at once that it was taken.

@@ -10,10 +10,10 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # it ships no types
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from fleet_server.console.facts import Unit, Zone
+from fleet_server.console.facts import Unit, Viewer, Zone
 from fleet_server.presence.model import State
 from tests.e2e.console.conftest import ConsoleServer
-from tests.unit.fleet_server.console.fakes import LINK, PASSWORD, FakeWorld
+from tests.unit.fleet_server.console.fakes import LINK, PASSWORD, SESSION, FakeWorld
 
 PHONE = {"width": 360, "height": 740}
 DESK = {"width": 1440, "height": 900}
@@ -125,6 +125,20 @@ def test_several_stations_with_long_names_fit_on_any_screen(demo: ConsoleServer,
             assert page.evaluate("document.documentElement.scrollWidth") <= width, path
             found = Axe().run(page)
             assert found.violations_count == 0, f"{path}: {found.generate_report()}"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_empty_fleet_is_accessible_and_fits_a_phone(
+    real: ConsoleServer, world: FakeWorld, browser: Browser, scheme: Literal["light", "dark"]
+) -> None:
+    world.by_code.clear()
+    world.sessions[SESSION] = Viewer("somchai", "administrator", "/", may_acknowledge=True)
+    with page_of(browser, size=PHONE, scheme=scheme, language="en") as page:
+        log_in(page, real, "/")
+        expect(page.locator(".steps")).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
 
 
 def test_a_wall_shows_a_whole_station_at_one_look(demo: ConsoleServer, browser: Browser) -> None:
@@ -278,6 +292,14 @@ def test_a_page_that_lost_its_feed_says_so_loudly_and_recovers(demo: ConsoleServ
             expect(page.locator("#position-TWN-P03-LMP")).to_have_class(re.compile("row--failed"))
         finally:
             again.stop()
+
+
+def test_a_feed_that_breaks_off_is_not_waited_for_as_long_as_one_that_is_silent(demo: ConsoleServer, browser: Browser) -> None:
+    with page_of(browser) as page:
+        page.goto(demo.url)
+        page.evaluate("document.body.dataset.silenceMs = '3600000'")
+        demo.stop()
+        expect(page.locator("#lost")).to_be_visible(timeout=40_000)
 
 
 def test_ages_tick_without_the_server(demo: ConsoleServer, browser: Browser) -> None:
