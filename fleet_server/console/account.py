@@ -1,6 +1,7 @@
 """Logging in and out, one-time links, and who one is."""
 
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Form, Request, Response
 from starlette.responses import RedirectResponse
@@ -32,7 +33,9 @@ def _add_login(routes: APIRouter, parts: Parts) -> None:
     accounts = parts.services.accounts
 
     def login_page(request: Request, *, back: str, user: str = "", fault: str = "", status: int = 200) -> Response:
-        return answer(parts, request, "login.html", {"back": safe_path(back), "user": user, "fault": fault}, status=status)
+        back = safe_path(back)
+        context = {"back": back, "user": user, "fault": fault, "path": "/login", "address": f"/login?{urlencode({'next': back})}"}
+        return answer(parts, request, "login.html", context, status=status)
 
     @routes.get("/login")
     def login(request: Request, next: str = "/", done: bool = False) -> Response:  # noqa: A002  # the word browsers know
@@ -63,7 +66,8 @@ def _add_login(routes: APIRouter, parts: Parts) -> None:
 
     @routes.get("/account")
     def account(request: Request, viewer: Annotated[Viewer, account_viewer]) -> Response:
-        return answer(parts, request, "account.html", {"viewer": viewer})
+        unit = next((unit for unit in parts.services.fleet.units(viewer.unit_path) if unit.path == viewer.unit_path), None)
+        return answer(parts, request, "account.html", {"viewer": viewer, "unit": unit})
 
 
 def _add_setup(routes: APIRouter, parts: Parts) -> None:
@@ -74,7 +78,8 @@ def _add_setup(routes: APIRouter, parts: Parts) -> None:
             user = accounts.link_user(link)
         except Rejected:
             return answer(parts, request, "setup.html", {"user": "", "fault": SPENT_LINK, "least": MIN_PASSWORD_LENGTH}, status=410)
-        response = answer(parts, request, "setup.html", {"user": user, "fault": fault, "least": MIN_PASSWORD_LENGTH}, status=status)
+        context = {"user": user, "fault": fault, "least": MIN_PASSWORD_LENGTH, "path": "/setup", "address": f"/setup/{link}"}
+        response = answer(parts, request, "setup.html", context, status=status)
         response.headers["Referrer-Policy"] = "no-referrer"
         return response
 

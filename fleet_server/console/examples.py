@@ -4,7 +4,8 @@ from typing import Any
 
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.console import model, when, words
-from fleet_server.console.facts import Position, Press
+from fleet_server.console.facts import Position, Press, Unit
+from fleet_server.console.tree import Branch
 from fleet_server.presence.model import Segment, State
 from fleet_server.scoring.innovation import Innovation, TypeCount
 from fleet_server.scoring.model import innovation
@@ -31,10 +32,14 @@ def design(now_ms: int) -> dict[str, Any]:
     rows = [_row(index, now_ms) for index in range(len(_ROWS))]
     return {
         "meanings": words.MEANINGS,
+        "places": {},
         "rows": rows,
+        "branches": [
+            Branch(Unit("", "ตัวอย่าง", "Example"), model.headline([row.position for row in group]), len(group)) for group in (rows, rows[:1])
+        ],
         "headlines": [model.headline([row.position]) for row in rows[:4]],
         "bars": model.bars(timeline, from_ms=from_ms, to_ms=now_ms),
-        "ticks": model.ticks(from_ms=from_ms, to_ms=now_ms, offset_ms=when.OFFSET_MS, at_most=8),
+        "ticks": model.ticks(from_ms=from_ms, to_ms=now_ms, offset_ms=when.OFFSET_MS, at_most=6),
         "presses": [_press(now_ms, is_drill=False), _press(now_ms, is_drill=True)],
         "ladder": model.ladder(Innovation(types, innovation(2), is_demo=True)),
     }
@@ -61,7 +66,7 @@ def _row(index: int, now_ms: int) -> model.Row:
 def _press(now_ms: int, *, is_drill: bool) -> Press:
     return Press(
         event_id="drill" if is_drill else "press",
-        code="EX-P04",
+        code="",
         label_th="ปุ่มฉุกเฉิน เสา 4",
         label_en="Panic button, pole 4",
         occurred_at_ms=now_ms - 41_000,

@@ -5,6 +5,7 @@ All times are milliseconds since 1970-01-01 UTC; labels are data (Thai and Engli
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.presence.layers import LayerStatus
@@ -56,7 +57,7 @@ class PositionDetail:
     longitude: float | None = None
     owner: str = ""
     maintainer: str = ""
-    warranty_until: str = ""
+    warranty_until: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Press:
     label_en: str
     occurred_at_ms: int
     stored_at_ms: int
+    zone_code: str = ""
     is_drill: bool = False
     is_late: bool = False
     """It came by replay or long after it happened."""
@@ -97,14 +99,21 @@ class Press:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """One protected area."""
+    """One protected area, and the unit that leads it."""
 
     code: str
-    name_th: str
-    name_en: str
-    unit_name_th: str = ""
-    unit_name_en: str = ""
-    area_km2: float | None = None
+    label_th: str
+    label_en: str
+    unit_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One police unit, by its place in the tree."""
+
+    path: str
+    label_th: str
+    label_en: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from fleet_server.console.facts import DemoAct, Viewer
 from fleet_server.console.i18n import Language, translations
 from fleet_server.console.pages import Pages, without_ages
 from fleet_server.console.services import ConsoleServices
-from fleet_server.console.views import News, Shown, Views, news
+from fleet_server.console.shown import Piece, Shown
+from fleet_server.console.views import News, Views, news
 from fleet_server.errors import FleetError, NotFound, Transient
 from fleet_server.storage.changes import Change
 
@@ -139,12 +140,9 @@ class Feed:
         except NotFound:
             return None
 
-    def render(self, shown: Shown, language: Language) -> dict[str, str]:
-        """Render all pieces of a page, ready to be swapped in by their ids."""
-        return {
-            piece.id: self._pages.render(piece.template, language, shown.context | dict(piece.extra) | {"oob": True})
-            for piece in shown.pieces
-        }
+    def render(self, piece: Piece, shown: Shown, language: Language) -> str:
+        """Render a piece of a page, ready to be swapped in by its id."""
+        return self._pages.render(piece.template, language, shown.context | dict(piece.extra) | {"oob": True})
 
     def announce(self, found: News, language: Language) -> str:
         """Render what a screen reader says."""
@@ -174,13 +172,32 @@ class _Screen:
         shown = await self._feed.look(self._request)
         if shown is None:
             return None
-        language = self._request.language
-        pieces = await asyncio.to_thread(self._feed.render, shown, language)
-        digests = {id_: hashlib.blake2b(without_ages(html).encode(), digest_size=16).digest() for id_, html in pieces.items()}
         before, self._shown = self._shown, shown
-        old, self._digests = self._digests, digests
-        if before is not None and old.keys() != digests.keys():
+        changed = await asyncio.to_thread(self._changed, shown)
+        if before is not None and _standing(before) != _standing(shown):
             return None
-        html = "\n".join(pieces[id_] for id_ in pieces if old.get(id_) != digests[id_])
+        language = self._request.language
         found = news(before or shown, shown, fresh if before is None else frozenset(), language, translations(language).gettext)
-        return html + self._feed.announce(found, language)
+        return "\n".join(changed) + self._feed.announce(found, language)
+
+    def _changed(self, shown: Shown) -> list[str]:
+        """Render all pieces and return those that differ; of a piece that holds others, only whether some came or went counts."""
+        held: dict[str, list[str]] = {}
+        for piece in shown.pieces:
+            held.setdefault(piece.within, []).append(piece.id)
+        texts = {piece.id: self._render(piece, shown) for piece in shown.pieces if piece.id not in held}
+        old, self._digests = self._digests, {p.id: _digest(texts[p.id] if p.id in texts else repr(held[p.id])) for p in shown.pieces}
+        differing = [piece for piece in shown.pieces if old.get(piece.id) != self._digests[piece.id]]
+        anew = {piece.id for piece in differing if piece.id in held}
+        return [texts[p.id] if p.id in texts else self._render(p, shown) for p in differing if p.within not in anew]
+
+    def _render(self, piece: Piece, shown: Shown) -> str:
+        return self._feed.render(piece, shown, self._request.language)
+
+
+def _standing(shown: Shown) -> set[str]:
+    return {piece.id for piece in shown.pieces if not piece.within}
+
+
+def _digest(html: str) -> bytes:
+    return hashlib.blake2b(without_ages(html).encode(), digest_size=16).digest()

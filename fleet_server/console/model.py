@@ -2,14 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from types import MappingProxyType
 from typing import Final
 
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.console.causes import Explanation, explain
-from fleet_server.console.facts import DemoAct, Hour, Node, Position, Press
+from fleet_server.console.facts import Hour, Node, Position, Press
 from fleet_server.console.i18n import N_
 from fleet_server.presence.model import SEVERITY, Segment, State
 from fleet_server.scoring.innovation import Innovation
@@ -17,7 +16,11 @@ from fleet_server.scoring.model import INNOVATION_SCORES
 from fleet_server.uptime.model import NOTHING, PART_NAMES, Measures, Parts, measures, percent, total
 
 MAX_ROWS: Final = 200
-"""The overview lists no more positions than this, the worst first when there are more."""
+"""One place lists no more positions than this, the worst first when there are more."""
+MAX_WANTING: Final = 60
+"""Several places together list no more positions that need somebody than this, the worst first."""
+MAX_NODES: Final = 8
+"""No more nodes are listed than this, those that are not heard first."""
 
 STRIP_WIDTH: Final = 1000
 """Width of a timeline in its own units."""
@@ -36,6 +39,10 @@ class Sentence:
     values: Mapping[str, str | int]
 
 
+WANTING: Final = frozenset({State.FAILED, State.UNKNOWN, State.DEGRADED})
+"""States that need somebody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Headline:
     """The whole in one line, and how many positions are in each state (worst first, empty ones left out)."""
@@ -46,9 +53,9 @@ class Headline:
 
 
 _HEADLINES: Final = (
-    (State.FAILED, N_("%(n)s of %(total)s positions have failed")),
-    (State.UNKNOWN, N_("%(n)s of %(total)s positions give no sign")),
-    (State.DEGRADED, N_("%(n)s of %(total)s positions work, but not well")),
+    (State.FAILED, N_("%(n)s of %(total)s positions failed")),
+    (State.UNKNOWN, N_("No sign from %(n)s of %(total)s positions")),
+    (State.DEGRADED, N_("%(n)s of %(total)s positions working, but not well")),
 )
 
 
@@ -61,10 +68,10 @@ def headline(positions: Sequence[Position]) -> Headline:
             return Headline(state, Sentence(msgid, {"n": counts[state], "total": len(positions)}), tally)
     if not positions:
         return Headline(State.UNKNOWN, Sentence(N_("No positions yet"), {}), tally)
-    if counts[State.WORKING] == len(positions):
+    if counts[State.WORKING] == len(positions) > 1:
         return Headline(State.WORKING, Sentence(N_("All %(total)s positions work"), {"total": len(positions)}), tally)
     return Headline(
-        State.WORKING, Sentence(N_("%(n)s of %(total)s positions work"), {"n": counts[State.WORKING], "total": len(positions)}), tally
+        State.WORKING, Sentence(N_("%(n)s of %(total)s positions working"), {"n": counts[State.WORKING], "total": len(positions)}), tally
     )
 
 
@@ -100,9 +107,8 @@ def _by_state(parts: Parts) -> list[tuple[State, int]]:
 
 
 def _cut(share: Fraction) -> str:
-    """Print a percentage with as few places as say it exactly, at most two."""
-    text = percent(share, 2) or "0"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    """Print a percentage with two places, so that figures in a column stand under each other; nothing and all need none."""
+    return {Fraction(0): "0", Fraction(1): "100"}.get(share) or percent(share, 2) or "0"
 
 
 def _cut_or_none(share: Fraction | None) -> str | None:
@@ -120,21 +126,17 @@ class Row:
     @property
     def needs_somebody(self) -> bool:
         """Whether the row says what is wrong and what to do."""
-        return self.position.state in (State.FAILED, State.UNKNOWN, State.DEGRADED)
+        return self.position.state in WANTING
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The positions of one kind."""
+    """The listed positions of one kind, and how many of the kind there are and work."""
 
     kind: Kind
     rows: Sequence[Row]
     total: int
-
-    @property
-    def working(self) -> int:
-        """How many of the rows work."""
-        return sum(row.position.state is State.WORKING for row in self.rows)
+    working: int
 
 
 def row(position: Position, parts: Parts | None) -> Row:
@@ -142,17 +144,21 @@ def row(position: Position, parts: Parts | None) -> Row:
     return Row(position, explain(position.kind, position.state, position.cause), usage_view(parts or NOTHING))
 
 
-def shown(positions: Sequence[Position]) -> list[Position]:
-    """Pick the positions that a list shows: all, or the worst when they are too many."""
-    if len(positions) <= MAX_ROWS:
-        return list(positions)
-    return sorted(positions, key=lambda position: (-SEVERITY[position.state], position.code))[:MAX_ROWS]
+def shown(positions: Sequence[Position], *, is_wide: bool = False) -> list[Position]:
+    """Pick the positions that a list shows: all of one place, of several (`is_wide`) what needs somebody; the worst of too many."""
+    wanted = [position for position in positions if position.state in WANTING or not is_wide]
+    at_most = MAX_WANTING if is_wide else MAX_ROWS
+    if len(wanted) <= at_most:
+        return wanted
+    return sorted(wanted, key=lambda position: (-SEVERITY[position.state], position.code))[:at_most]
 
 
-def groups(rows: Sequence[Row]) -> list[Group]:
-    """Group rows by kind, in the order of the vocabulary."""
-    by_kind = [(kind, [row for row in rows if row.position.kind is kind]) for kind in Kind]
-    return [Group(kind, members, len(members)) for kind, members in by_kind if members]
+def groups(rows: Sequence[Row], everything: Sequence[Position]) -> list[Group]:
+    """Group rows by kind, in the order of the vocabulary; counts are those of all positions."""
+    totals = Counter(position.kind for position in everything)
+    working = Counter(position.kind for position in everything if position.state is State.WORKING)
+    by_kind = [(kind, [row for row in rows if row.position.kind is kind]) for kind in Kind if totals[kind]]
+    return [Group(kind, members, totals[kind], working[kind]) for kind, members in by_kind]
 
 
 def pooled(usage: Mapping[str, Parts]) -> UsageView:
@@ -241,59 +247,17 @@ def next_step(innovation: Innovation) -> Sentence | None:
     if innovation.count >= last:
         return None
     gain = INNOVATION_SCORES[innovation.count + 1] - INNOVATION_SCORES[innovation.count]
-    return Sentence(N_("One more type in use would add %(points)s points."), {"points": gain})
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """The demo's acts of one sort. `first` stands in view, the rest one tap away."""
-
-    title: str
-    first: Sequence[DemoAct]
-    rest: Sequence[DemoAct]
-
-
-_PANELS: Final = (
-    (N_("Panic buttons: press"), ("press",)),
-    (N_("Cameras: break"), ("kill_all_cameras", "kill_camera")),
-    (N_("Street lights: break"), ("cut_lamp",)),
-    (N_("Networks: cut"), ("cut_network",)),
-)
-RESTORED_BY: Final = MappingProxyType(
-    {
-        "kill_camera": "restore_camera",
-        "kill_all_cameras": "restore_cameras",
-        "cut_lamp": "restore_lamp",
-        "cut_network": "restore_network",
-    }
-)
-_IN_VIEW: Final = 2
-
-
-def panels(acts: Sequence[DemoAct]) -> list[Panel]:
-    """Group the demo's acts. What is broken now offers to be mended instead; acts of an unknown sort come last."""
-    by_key = {(act.name, act.target): act for act in acts}
-    menders = set(RESTORED_BY.values())
-    named = [(title, [act for name in names for act in acts if act.name == name]) for title, names in _PANELS]
-    known = {name for _, names in _PANELS for name in names} | menders
-    named.append((N_("More"), [act for act in acts if act.name not in known]))
-    return [_panel(title, [_offered(act, by_key) for act in members]) for title, members in named if members]
-
-
-def _panel(title: str, acts: list[DemoAct]) -> Panel:
-    # What can be mended is never hidden behind a tap.
-    first = [act for index, act in enumerate(acts) if index < _IN_VIEW or act.is_active]
-    return Panel(title, first, [act for act in acts if act not in first])
-
-
-def _offered(act: DemoAct, by_key: Mapping[tuple[str, str], DemoAct]) -> DemoAct:
-    mender = by_key.get((RESTORED_BY.get(act.name, ""), act.target)) if act.is_active else None
-    return act if mender is None else replace(mender, is_active=True)
+    return Sentence(N_("One more type in use would raise the score by %(points)s."), {"points": gain})
 
 
 def online(nodes: Sequence[Node]) -> int:
     """Count the nodes that are heard."""
     return sum(node.is_online for node in nodes)
+
+
+def listed_nodes(nodes: Sequence[Node]) -> list[Node]:
+    """Pick the nodes that a list shows, those that are not heard first."""
+    return sorted(nodes, key=lambda node: node.is_online)[:MAX_NODES]
 
 
 def by_urgency(presses: Sequence[Press]) -> list[Press]:

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from fleet_server.console import when, words
 from fleet_server.console.assets import Assets
-from fleet_server.console.i18n import NAMES, Language, translations
+from fleet_server.console.i18n import N_, NAMES, Language, translations
 from fleet_server.console.model import Sentence
 
 TEMPLATE_DIR: Final = Path(__file__).parent / "templates"
@@ -83,6 +83,10 @@ def _environment(language: Language, *, assets: Assets) -> Environment:
         text = when.moment(at_ms, context["now_ms"], language, seconds=seconds)
         return Markup('<time datetime="{}">{}</time>').format(when.iso(at_ms), text)
 
+    def who(name: str) -> str:
+        program = name.removeprefix("token:")
+        return name if program == name else say(N_("the program %(name)s")) % {"name": program}
+
     def duration(ms: int) -> str:
         return when.duration(ms, say)
 
@@ -93,8 +97,10 @@ def _environment(language: Language, *, assets: Assets) -> Environment:
         "clock": when.clock,
         "day": lambda at_ms: when.day(at_ms, language),
         "date": lambda at_ms: when.date(at_ms, language),
+        "calendar_day": lambda day: when.calendar_day(day, language),
         "say": in_words,
         "name": name,
+        "who": who,
         "figure": figure,
     }
     environment.globals |= {

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Depends, FastAPI, Form, Request, Response
 from starlette.responses import RedirectResponse, StreamingResponse
 
 from fleet_server.access.guard import COOKIE
-from fleet_server.console import account, examples, live
+from fleet_server.console import account, examples, live, reference
 from fleet_server.console import assets as asset_files
 from fleet_server.console.facts import Viewer
-from fleet_server.console.frame import DEMO_VISITOR, Parts, answer, any_viewer_of, frame_of, language_of, parts_of, safe_path
+from fleet_server.console.frame import Parts, answer, any_viewer_of, frame_of, language_of, parts_of, safe_path, viewer_if_any
 from fleet_server.console.security import ErrorPages, SecurityHeaders
 from fleet_server.console.services import ConsoleServices
-from fleet_server.console.views import Shown
+from fleet_server.console.shown import Shown
 from fleet_server.errors import NotFound
 
 
@@ -29,12 +29,13 @@ def install(app: FastAPI, services: ConsoleServices, *, tick_s: float = live.TIC
     def error_page(request: Request, status: int, detail: str) -> str:
         context = {
             "now_ms": services.clock.now_ms(),
-            "viewer": DEMO_VISITOR if services.is_demo else None,
+            "viewer": viewer_if_any(parts, request),
             "is_demo": services.is_demo,
             "status": status,
             "detail": detail,
         }
-        return parts.pages.render("error.html", language_of(request), context | frame_of(request))
+        template = "error.txt" if "hx-request" in request.headers else "error.html"
+        return parts.pages.render(template, language_of(request), context | frame_of(request))
 
     app.add_middleware(ErrorPages, page=error_page)
     app.add_middleware(SecurityHeaders, is_https=services.is_https)
@@ -62,8 +63,8 @@ def _add_pages(routes: APIRouter, parts: Parts) -> None:
         return await asyncio.to_thread(answer, parts, request, shown.template, context)
 
     @routes.get("/")
-    async def overview(request: Request, viewer: Annotated[Viewer, any_viewer]) -> Response:
-        return await page(request, viewer, "overview")
+    async def overview(request: Request, viewer: Annotated[Viewer, any_viewer], unit: str = "") -> Response:
+        return await page(request, viewer, "overview", unit)
 
     @routes.get("/positions/{code}")
     async def position(request: Request, code: str, viewer: Annotated[Viewer, any_viewer], span: str = "") -> Response:
@@ -80,6 +81,10 @@ def _add_pages(routes: APIRouter, parts: Parts) -> None:
     @routes.get("/design")
     def design(request: Request) -> Response:
         return answer(parts, request, "design.html", examples.design(parts.services.clock.now_ms()))
+
+    @routes.get("/api")
+    def api(request: Request) -> Response:
+        return answer(parts, request, "api.html", {"rooms": reference.rooms(request.app.openapi())})
 
 
 def _add_feed(routes: APIRouter, parts: Parts) -> None:

@@ -3,6 +3,7 @@
 Both are ASGI middleware of our own, because they must not touch streams: an event stream passes through untouched.
 """
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any, Final
@@ -10,7 +11,7 @@ from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 CONTENT_SECURITY_POLICY: Final = "; ".join(
@@ -67,13 +68,16 @@ class SecurityHeaders:
 
 
 ErrorPage = Callable[[Request, int, str], str]
-"""`(request, status, detail) -> HTML`."""
+"""`(request, status, detail) -> HTML`, or plain words when a script asked. Blocking."""
+_KEPT: Final = ("retry-after", "www-authenticate", "allow")
+"""Headers of a problem that its page keeps."""
 
 
 class ErrorPages:
     """Turns a problem (RFC 9457, or any JSON error) into a page when a person's browser asked for one.
 
-    "Not logged in" becomes the way to the login page. The API, and anything that does not ask for HTML, keeps its JSON.
+    "Not logged in" becomes the way to the login page. An act of the page's own script is answered in plain words. The API, and
+    anything that does not ask for HTML, keeps its JSON.
     """
 
     def __init__(self, app: ASGIApp, *, page: ErrorPage) -> None:
@@ -95,21 +99,34 @@ class ErrorPages:
             elif held and message["type"] == "http.response.body":
                 body.extend(message.get("body", b""))
                 if not message.get("more_body", False):
-                    response = self._answer(Request(scope), held[0]["status"], bytes(body))
+                    response = await asyncio.to_thread(self._answer, Request(scope), held[0], bytes(body))
                     await response(scope, receive, send)
             else:
                 await send(message)
 
         await self._app(scope, receive, send_or_hold)
 
-    def _answer(self, request: Request, status: int, body: bytes) -> Response:
+    def _answer(self, request: Request, problem: Message, body: bytes) -> Response:
+        status, is_script = problem["status"], _is_script(request.headers)
         if status == 401 and request.method == "GET":
-            return RedirectResponse(f"/login?next={quote(request.url.path)}", status_code=303)
-        return HTMLResponse(self._page(request, status, _detail(body)), status_code=status)
+            return RedirectResponse(f"/login?next={quote(_address(request), safe='/')}", status_code=303)
+        given = Headers(raw=problem["headers"])
+        headers = {name: given[name] for name in _KEPT if name in given}
+        text = self._page(request, status, _detail(body))
+        return Response(text, status, headers, "text/plain" if is_script else "text/html")
 
 
 def _wants_html(scope: Scope) -> bool:
-    return "text/html" in Headers(scope=scope).get("accept", "") and not scope["path"].startswith("/api/")
+    headers = Headers(scope=scope)
+    return ("text/html" in headers.get("accept", "") or _is_script(headers)) and not scope["path"].startswith("/api/")
+
+
+def _is_script(headers: Headers) -> bool:
+    return "hx-request" in headers
+
+
+def _address(request: Request) -> str:
+    return request.url.path + (f"?{request.url.query}" if request.url.query else "")
 
 
 def _is_problem(message: Message) -> bool:

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from fleet_server.access.guard import Guard
 from fleet_server.clock import Clock
-from fleet_server.console.facts import DemoAct, Hour, Node, Position, PositionDetail, Press, Viewer, Zone
+from fleet_server.console.facts import DemoAct, Hour, Node, Position, PositionDetail, Press, Unit, Viewer, Zone
 from fleet_server.presence.model import Segment
 from fleet_server.scoring.innovation import Innovation
 from fleet_server.storage.changes import Change
@@ -15,6 +15,10 @@ from fleet_server.uptime.model import Parts
 
 class Fleet(Protocol):
     """The fleet as a viewer may see it: everything is limited to the units below `unit_path`. Blocking."""
+
+    def units(self, unit_path: str) -> Sequence[Unit]:
+        """Return the visible units, by path."""
+        ...
 
     def zones(self, unit_path: str) -> Sequence[Zone]:
         """Return the visible zones."""

@@ -1,8 +1,8 @@
 """The console's promises, answered by the server's services. All reading; the one act is to acknowledge a press."""
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, cast
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, cast
 
 from firmware_agent.contract.ids import Channel, NodeId
 from firmware_agent.contract.messages import BadMessage, Heartbeat, decode
@@ -14,15 +14,15 @@ from fleet_server.alarms import model as alarms_model
 from fleet_server.alarms.model import PressState
 from fleet_server.alarms.service import Alarms
 from fleet_server.clock import Clock
-from fleet_server.console.facts import FunctionNow, Hour, Node, Position, PositionDetail, Press, Viewer, Zone
+from fleet_server.console.facts import FunctionNow, Hour, Node, Position, PositionDetail, Press, Unit, Viewer, Zone
 from fleet_server.console.services import ConsoleServices, DemoControl
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane
 from fleet_server.presence.layers import PositionStatus
-from fleet_server.presence.model import Segment
+from fleet_server.presence.model import FunctionState, Segment
 from fleet_server.presence.service import Presence
 from fleet_server.problems import Unauthenticated
-from fleet_server.registry.model import Directory, PositionRef, Unit
+from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.registry.service import Registry
 from fleet_server.scoring.innovation import Innovation
 from fleet_server.scoring.service import Scoring
@@ -32,7 +32,14 @@ from fleet_server.uptime.model import HOUR_MS, WHOLE, Parts, hour_of
 from fleet_server.uptime.service import Uptime
 
 _RECENT_MS: Final = 180_000
-"""The newest numbers of a device are looked for this far back."""
+"""The newest check of a device is looked for this far back."""
+
+
+class _Check(NamedTuple):
+    """One check of a function: when, and the numbers it gave."""
+
+    at_ms: int
+    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,20 +53,13 @@ class ServiceFleet:
     journal: Journal
     clock: Clock
 
+    def units(self, unit_path: str) -> Sequence[Unit]:
+        """See `Fleet`."""
+        return [Unit(unit.path, unit.name_th, unit.name_en) for unit in self.registry.units(Scope(unit_path))]
+
     def zones(self, unit_path: str) -> Sequence[Zone]:
         """See `Fleet`."""
-        units = {unit.path: unit for unit in self.registry.units(Scope.ALL)}
-        return [
-            Zone(
-                code=zone.code,
-                name_th=zone.name_th,
-                name_en=zone.name_en,
-                unit_name_th=_name(units.get(zone.lead_unit_path), "name_th"),
-                unit_name_en=_name(units.get(zone.lead_unit_path), "name_en"),
-                area_km2=zone.area_km2,
-            )
-            for zone in self.registry.zones(Scope(unit_path))
-        ]
+        return [Zone(zone.code, zone.name_th, zone.name_en, zone.lead_unit_path) for zone in self.registry.zones(Scope(unit_path))]
 
     def positions(self, unit_path: str) -> Sequence[Position]:
         """See `Fleet`."""
@@ -74,11 +74,11 @@ class ServiceFleet:
         ref = self.registry.position(code, scope)
         status = found.status
         node = None if status.node is None else self.registry.directory().nodes.get(status.node)
-        numbers = self._newest_numbers(status.node, status.channel)
+        checks = self._newest_checks(status.node, status.channel)
         return PositionDetail(
             position=_position(status, ref),
             layers=found.layers,
-            functions=[FunctionNow(*function, metrics=numbers.get(function.function, {})) for function in status.functions],
+            functions=[_function(function, checks.get(function.function)) for function in status.functions],
             node_serial="" if node is None else node.serial,
             channel=status.channel or "",
             supervision_ms=ref.supervision_ms,
@@ -86,28 +86,27 @@ class ServiceFleet:
             longitude=ref.lon,
             owner=ref.owner,
             maintainer=ref.maintainer,
-            warranty_until="" if ref.warranty_until is None else ref.warranty_until.isoformat(),
+            warranty_until=ref.warranty_until,
         )
 
-    def _newest_numbers(self, node: NodeId | None, channel: Channel | None) -> Mapping[Function, Mapping[str, float]]:
-        """Return the numbers that each function's newest live evidence carries."""
+    def _newest_checks(self, node: NodeId | None, channel: Channel | None) -> Mapping[Function, _Check]:
+        """Return the newest check of each function, from the newest live heartbeat that tells of the channel."""
         if node is None or channel is None:
             return {}
         now_ms = self.clock.now_ms()
-        numbers: dict[Function, Mapping[str, float]] = {}
         for row in reversed(self.journal.of_node(node, from_ms=now_ms - _RECENT_MS, to_ms=now_ms + _RECENT_MS)):
             if row.lane is not Lane.LIVE:
                 continue
             try:
-                evidence = decode(Heartbeat, row.payload).evidence
+                heartbeat = decode(Heartbeat, row.payload)
             except BadMessage:  # stored by a server that was more tolerant
                 continue
-            for item in evidence:
-                if item.channel == channel and item.metrics:
-                    numbers.setdefault(item.function, item.metrics)
-            if numbers:
-                break
-        return numbers
+            # The node's clock may be wrong; how old the evidence was when it was sent is not.
+            ahead_ms = row.received_at_ms - heartbeat.clock.wall_ms
+            found = {e.function: _Check(e.observed_at_ms + ahead_ms, e.metrics) for e in heartbeat.evidence if e.channel == channel}
+            if found:
+                return found
+        return {}
 
     def usage(self, codes: Sequence[str], *, from_ms: int, to_ms: int) -> Mapping[str, Parts]:
         """See `Fleet`."""
@@ -123,16 +122,26 @@ class ServiceFleet:
         return self.uptime.timeline(code, scope=Scope.ALL, from_ms=from_ms, to_ms=to_ms)
 
     def hours(self, code: str, *, from_ms: int, to_ms: int) -> Sequence[Hour]:
-        """See `Fleet`. Closed hours come from the ledger, what is open is folded."""
+        """See `Fleet`. Closed hours come from the ledger, what is open is folded; before the ledger began, nothing is known."""
         rows = self.uptime.hours(code, scope=Scope.ALL, from_ms=hour_of(from_ms), to_ms=to_ms)
         has_whole = any(row.function == WHOLE for row in rows)
         closed = {row.hour_ms: row.parts for row in rows if row.function == WHOLE or not has_whole}
         open_from_ms = max((hour_ms + HOUR_MS for hour_ms in closed), default=hour_of(to_ms))
-        told = [Hour(hour_ms, hour_ms + HOUR_MS, parts) for hour_ms, parts in sorted(closed.items())]
+        told = self._unwatched(code, hour_of(from_ms), min(closed, default=open_from_ms))
+        told.extend(Hour(hour_ms, hour_ms + HOUR_MS, parts) for hour_ms, parts in sorted(closed.items()))
         for hour_ms in range(open_from_ms, to_ms, HOUR_MS):
             parts = self.usage([code], from_ms=hour_ms, to_ms=min(to_ms, hour_ms + HOUR_MS)).get(code)
             told.extend([] if parts is None else [Hour(hour_ms, min(to_ms, hour_ms + HOUR_MS), parts)])
         return told
+
+    def _unwatched(self, code: str, from_ms: int, to_ms: int) -> list[Hour]:
+        ref = self.registry.directory().position_of_code(code)
+        if ref is None or ref.commissioned_at_ms is None:
+            return []
+        began_ms = max(from_ms, ref.commissioned_at_ms)
+        starts = range(hour_of(began_ms), to_ms, HOUR_MS)
+        spans = [(max(began_ms, hour_ms), hour_ms + HOUR_MS) for hour_ms in starts]
+        return [Hour(start_ms, end_ms, Parts(unknown_ms=end_ms - start_ms)) for start_ms, end_ms in spans]
 
     def nodes(self, unit_path: str) -> Sequence[Node]:
         """See `Fleet`. Nodes that serve nothing and were never heard are left out: they lie in a store room."""
@@ -157,8 +166,9 @@ class ServiceFleet:
         return self.scoring.innovation(scope=Scope(unit_path))
 
 
-def _name(unit: Unit | None, field: str) -> str:
-    return "" if unit is None else str(getattr(unit, field))
+def _function(state: FunctionState, check: _Check | None) -> FunctionNow:
+    now = FunctionNow(*state)
+    return now if check is None else replace(now, observed_at_ms=check.at_ms, metrics=check.metrics)
 
 
 def _position(status: PositionStatus, ref: PositionRef) -> Position:
@@ -213,6 +223,7 @@ def _press(press: alarms_model.Press, directory: Directory) -> Press:
         code=press.position_code or "",
         label_th=place.label_th or place.code if place else fallback,
         label_en=place.label_en if place else fallback,
+        zone_code=place.zone_code if place else "",
         occurred_at_ms=press.occurred_at_ms,
         stored_at_ms=press.received_at_ms,
         is_drill=press.is_drill,

@@ -1,43 +1,21 @@
 """What each page shows: facts gathered for a viewer, and the pieces of the page that the live feed may replace."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 from fleet_server.console import model, when, words
 from fleet_server.console.facts import DemoAct, Position, Press, Viewer
 from fleet_server.console.i18n import N_, Language
 from fleet_server.console.model import Sentence
+from fleet_server.console.overview import PAGE_OF_PRESSES, base, innovation_of, overview, places_of
 from fleet_server.console.services import ConsoleServices
-from fleet_server.scoring.innovation import Innovation
+from fleet_server.console.shown import Piece, Shown
+from fleet_server.console.tree import trail
 from fleet_server.uptime.model import Parts
 
-USAGE_SPAN_MS: Final = when.DAY_MS
-RECENT_PRESSES: Final = 5
-PAGE_OF_PRESSES: Final = 50
 SPANS_MS: Final = {"minutes": 600_000, "hour": when.HOUR_MS, "day": when.DAY_MS, "week": 7 * when.DAY_MS}
-
-Context = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A part of a page with an id of its own, rendered from `template` with the page's context and `extra`."""
-
-    id: str
-    template: str
-    extra: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """One page as it is now: its template, its context, and its pieces that change."""
-
-    template: str
-    context: Context
-    pieces: Sequence[Piece]
-    positions: Sequence[Position] = ()
-    open_presses: Sequence[Press] = ()
 
 
 class Views:
@@ -47,14 +25,14 @@ class Views:
         """`services` are asked anew for each page."""
         self._services = services
         self._by_name: Final[Mapping[str, Callable[[Viewer, str, Sequence[DemoAct] | None], Shown]]] = {
-            "overview": self._overview,
+            "overview": partial(overview, services),
             "position": self._position,
             "presses": self._presses,
             "score": self._score,
         }
 
     def show(self, name: str, viewer: Viewer, *, subject: str = "", acts: Sequence[DemoAct] | None = None) -> Shown:
-        """Gather a page. `subject` is a position's code (with `?` and a span), `acts` what the demo panel offers, None for no panel.
+        """Gather a page. `subject` is a unit's path or a position's code (with `?` and a span); `acts` None: no demo panel.
 
         Raises:
             KeyError: there is no page of this name.
@@ -66,51 +44,6 @@ class Views:
         """Whether there is a page of this name."""
         return name in self._by_name
 
-    def _base(self, viewer: Viewer) -> Context:
-        return {"now_ms": self._services.clock.now_ms(), "viewer": viewer, "is_demo": self._services.is_demo}
-
-    def _overview(self, viewer: Viewer, _subject: str, acts: Sequence[DemoAct] | None) -> Shown:
-        services, now_ms = self._services, self._services.clock.now_ms()
-        everything = services.fleet.positions(viewer.unit_path)
-        listed = model.shown(everything)
-        usage = services.fleet.usage([position.code for position in listed], from_ms=now_ms - USAGE_SPAN_MS, to_ms=now_ms)
-        groups = model.groups([model.row(position, usage.get(position.code)) for position in listed])
-        waiting = model.by_urgency(services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True))
-        recent = services.presses.presses(viewer.unit_path, limit=RECENT_PRESSES)
-        nodes = services.fleet.nodes(viewer.unit_path)
-        innovation = services.fleet.innovation(viewer.unit_path)
-        context = self._base(viewer) | {
-            "zones": services.fleet.zones(viewer.unit_path),
-            "headline": model.headline(everything),
-            "groups": groups,
-            "listed": len(listed),
-            "total": len(everything),
-            "usage": model.pooled(usage),
-            "longest_ms": max((parts.commissioned_ms for parts in usage.values()), default=0),
-            "heard_at_ms": max((node.last_heartbeat_at_ms for node in nodes if node.last_heartbeat_at_ms is not None), default=None),
-            "nodes": nodes,
-            "online": model.online(nodes),
-            "open_presses": waiting,
-            "recent_presses": recent,
-            "last_press": model.last_press(recent),
-            "panels": None if acts is None else model.panels(acts),
-        }
-        rows = [Piece(f"position-{row.position.code}", "live/row.html", {"row": row}) for group in groups for row in group.rows]
-        heads = [Piece(f"kind-{group.kind}", "live/kind.html", {"group": group}) for group in groups]
-        pieces = [
-            Piece("headline", "live/headline.html"),
-            Piece("stats", "live/stats.html"),
-            Piece("presses", "live/presses.html"),
-            Piece("recent", "live/recent.html"),
-            Piece("innovation", "live/innovation.html"),
-            Piece("nodes", "live/nodes.html"),
-            *heads,
-            *rows,
-        ]
-        if acts is not None:
-            pieces.append(Piece("demo", "live/demo.html"))
-        return Shown("overview.html", context | _innovation(innovation), pieces, everything, waiting)
-
     def _position(self, viewer: Viewer, subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
         services, now_ms = self._services, self._services.clock.now_ms()
         code, _, span = subject.partition("?")
@@ -118,12 +51,13 @@ class Views:
         span = span if span in SPANS_MS else _natural_span(detail.position, now_ms)
         from_ms = now_ms - SPANS_MS[span]
         usage = services.fleet.usage([code], from_ms=from_ms, to_ms=now_ms)
-        context = self._base(viewer) | {
+        units = {unit.path: unit for unit in services.fleet.units(viewer.unit_path)}
+        context = base(services, viewer) | places_of(services, viewer.unit_path)
+        context |= {
             "detail": detail,
+            "trail": trail(detail.position.unit_path, units),
             "row": model.row(detail.position, usage.get(code, Parts())),
             "span": span,
-            "spans": tuple(SPANS_MS),
-            "from_ms": from_ms,
             "bars": self._bars(code, from_ms, now_ms),
             "ticks": model.ticks(from_ms=from_ms, to_ms=now_ms, offset_ms=when.OFFSET_MS, at_most=6),
         }
@@ -138,18 +72,14 @@ class Views:
     def _presses(self, viewer: Viewer, _subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
         waiting = model.by_urgency(self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=True))
         answered = self._services.presses.presses(viewer.unit_path, limit=PAGE_OF_PRESSES, is_open=False)
-        context = self._base(viewer) | {"open_presses": waiting, "recent_presses": answered}
+        context = base(self._services, viewer) | places_of(self._services, viewer.unit_path)
+        context |= {"open_presses": waiting, "recent_presses": answered}
         pieces = [Piece("presses", "live/presses.html"), Piece("answered", "live/answered.html")]
         return Shown("presses.html", context, pieces, open_presses=waiting)
 
     def _score(self, viewer: Viewer, _subject: str, _acts: Sequence[DemoAct] | None) -> Shown:
-        innovation = self._services.fleet.innovation(viewer.unit_path)
-        context = self._base(viewer) | _innovation(innovation)
+        context = base(self._services, viewer) | innovation_of(self._services.fleet.innovation(viewer.unit_path))
         return Shown("score.html", context, [Piece("score", "live/score.html")])
-
-
-def _innovation(innovation: Innovation) -> Context:
-    return {"innovation": innovation, "ladder": model.ladder(innovation), "next_step": model.next_step(innovation)}
 
 
 def _natural_span(position: Position, now_ms: int) -> str:

@@ -4,6 +4,7 @@ Thailand keeps UTC+7 without summer time, so Bangkok's time is a fixed offset. A
 the year is shifted by 543 only when it is written.
 """
 
+import datetime as calendar
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
@@ -42,12 +43,16 @@ def iso(at_ms: int) -> str:
 
 
 def date(at_ms: int, language: Language) -> str:
-    """Return the day, its year marked: `24 พ.ย. พ.ศ. 2569`, `24 Nov 2026`."""
-    when = bangkok(at_ms)
-    month = _MONTHS[language][when.month - 1]
+    """Return the day on Bangkok's calendar."""
+    return calendar_day(bangkok(at_ms), language)
+
+
+def calendar_day(day: calendar.date, language: Language) -> str:
+    """Return a day, its year marked: `24 พ.ย. พ.ศ. 2569`, `24 Nov 2026`."""
+    month = _MONTHS[language][day.month - 1]
     if language is Language.THAI:
-        return f"{when.day} {month} พ.ศ. {when.year + BUDDHIST_OFFSET}"
-    return f"{when.day} {month} {when.year}"
+        return f"{day.day} {month} พ.ศ. {day.year + BUDDHIST_OFFSET}"
+    return f"{day.day} {month} {day.year}"
 
 
 def clock(at_ms: int, *, seconds: bool = False) -> str:
@@ -81,6 +86,7 @@ def age(age_ms: int, translate: Callable[[str], str]) -> str:
 
 
 DURATION_FORMATS: Final = {
+    "0": N_("less than 1 s"),
     "s": N_("%(s)s s"),
     "ms": N_("%(m)s min %(s)s s"),
     "m": N_("%(m)s min"),
@@ -93,6 +99,8 @@ def duration(ms: int, translate: Callable[[str], str]) -> str:
     """Return a length of time in words; unlike an age it does not tick, so minutes keep their seconds."""
     shape, numbers = age_parts(ms)
     seconds = max(0, ms) // 1000 % 60
+    if 0 < ms < 1000:
+        shape = "0"
     if shape == "m" and seconds:
         shape, numbers = "ms", numbers | {"s": seconds}
     return translate(DURATION_FORMATS[shape]) % numbers
@@ -102,8 +110,3 @@ def day(at_ms: int, language: Language) -> str:
     """Return the day without its year, `24 พ.ย.`."""
     when = bangkok(at_ms)
     return f"{when.day} {_MONTHS[language][when.month - 1]}"
-
-
-def start_of_day_ms(at_ms: int) -> int:
-    """Return midnight in Bangkok of the day of the instant."""
-    return int(bangkok(at_ms).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)

@@ -28,6 +28,16 @@ KINDS: Final = MappingProxyType(
     }
 )
 
+KIND: Final = MappingProxyType(
+    {
+        Kind.CAMERA: N_("Camera"),
+        Kind.PANIC_BUTTON: N_("Panic button"),
+        Kind.STREET_LIGHT: N_("Street light"),
+        Kind.SENSOR: N_("Sensor"),
+    }
+)
+"""What one is."""
+
 KIND_ICONS: Final = MappingProxyType({Kind.CAMERA: "cctv", Kind.PANIC_BUTTON: "siren", Kind.STREET_LIGHT: "lamp", Kind.SENSOR: "gauge"})
 
 FUNCTIONS: Final = MappingProxyType(
@@ -136,6 +146,7 @@ class Problem(NamedTuple):
 PROBLEMS: Final = MappingProxyType(
     {
         400: Problem(N_("That request could not be understood"), N_("Go back, check what you entered, and try again.")),
+        401: Problem(N_("You are not logged in, or no longer"), N_("Log in, then do it again.")),
         403: Problem(N_("You may not do this"), N_("Your role or your unit does not cover it. Ask the administrator of your unit.")),
         404: Problem(N_("There is no such page"), N_("It may have moved, or it lies outside your unit.")),
         409: Problem(N_("Somebody was faster"), N_("It was changed meanwhile. Look again, then decide.")),
@@ -145,3 +156,8 @@ PROBLEMS: Final = MappingProxyType(
         503: Problem(N_("Not possible right now"), N_("Nothing was changed. Try again in a moment.")),
     }
 )
+
+
+def problem(status: int) -> Problem:
+    """Return the words for an HTTP status; one without words of its own gets those of its class."""
+    return PROBLEMS.get(status) or PROBLEMS[400 if status < 500 else 500]

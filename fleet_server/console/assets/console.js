@@ -4,7 +4,8 @@
 
   const body = document.body;
   const formats = { s: body.dataset.ageS, m: body.dataset.ageM, h: body.dataset.ageH, d: body.dataset.ageD };
-  const silenceMs = () => Number(body.dataset.silenceMs || 13000);
+  const silenceMs = () => Number(body.dataset.silenceMs || 13000); // more than two ticks of the feed
+  const brokenMs = 5000; // a feed that breaks off is back sooner than this when the server only restarts
   let ahead = Number(body.dataset.nowMs) - Date.now(); // how far the server's clock is ahead of this one
 
   // Ages
@@ -27,9 +28,23 @@
     }
   };
 
-  // Sound: browsers start silent until somebody taps; the tap plays the tone once, so that it is known to be heard.
+  // The page is of the moment at which the server was last heard.
+
+  const language = document.documentElement.lang;
+  const inBangkok = (options) => new Intl.DateTimeFormat(language === "th" ? "th-TH-u-ca-buddhist" : "en-GB", { timeZone: "Asia/Bangkok", ...options });
+  const clock = inBangkok({ hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+  const day = inBangkok({ day: "numeric", month: "short", year: "numeric", ...(language === "th" && { era: "short" }) });
+
+  const setMoment = (ms) => {
+    document.getElementById("as-of").textContent = clock.format(ms);
+    document.getElementById("as-of-day").textContent = day.format(ms);
+  };
+
+  // Sound: browsers start silent until somebody taps; the tap plays the tone once, so that it is known to be heard. Who wants
+  // sound wants it on the next page too: where the browser does not allow it there, the button says so until the next tap.
 
   const soundButton = document.getElementById("sound");
+  const wish = { get: () => sessionStorage.getItem("sound") === "on", set: (isOn) => sessionStorage.setItem("sound", isOn ? "on" : "off") };
   let audio = null;
   const heard = new Set();
 
@@ -53,6 +68,12 @@
     pitches.forEach((pitch, index) => tone(now + index * 0.22, pitch, 0.2));
   };
 
+  // Who listens for presses must hear that none can be heard.
+  const soundLost = () => {
+    if (!audio || audio.state !== "running") return;
+    [440, 330, 220].forEach((pitch, index) => tone(audio.currentTime + index * 0.35, pitch, 0.3));
+  };
+
   const openPresses = () => [...document.querySelectorAll("[data-press]")];
 
   const soundNew = () => {
@@ -65,23 +86,46 @@
     if (openPresses().some((press) => !press.hasAttribute("data-drill"))) sound(false);
   };
 
+  const showSound = () => {
+    const isOn = Boolean(audio) && audio.state === "running";
+    soundButton.setAttribute("aria-pressed", String(isOn));
+    soundButton.classList.toggle("sound--wanted", wish.get() && !isOn);
+  };
+
+  const wake = () => {
+    if (!wish.get()) return;
+    if (!audio) {
+      audio = new AudioContext();
+      audio.addEventListener("statechange", showSound);
+    }
+    audio.resume();
+  };
+
   if (soundButton) {
     soundButton.hidden = false;
     soundButton.addEventListener("click", async () => {
-      audio = audio || new AudioContext();
       const isOn = soundButton.getAttribute("aria-pressed") === "true";
-      await (isOn ? audio.suspend() : audio.resume());
-      soundButton.setAttribute("aria-pressed", String(!isOn));
-      if (!isOn) sound(true);
+      wish.set(!isOn);
+      wake();
+      if (isOn) await audio.suspend();
+      else await audio.resume().then(() => sound(true));
+      showSound();
     });
+    wake();
+    showSound();
+    for (const gesture of ["pointerdown", "keydown"]) {
+      document.addEventListener(gesture, (event) => soundButton.contains(event.target) || wake());
+    }
   }
 
   // The title counts what waits, so that a tab in the background says it too.
 
   const title = document.title;
+  const isLost = () => document.documentElement.classList.contains("is-feed-lost");
   const countTitle = () => {
     const open = openPresses().filter((press) => !press.hasAttribute("data-drill")).length;
-    document.title = open ? `(${open}) ${title}` : title;
+    const lost = isLost() ? `⚠ ${document.getElementById("lost").dataset.words} · ` : "";
+    document.title = lost + (open ? `(${open}) ${title}` : title);
   };
 
   // The live feed
@@ -90,21 +134,24 @@
   let after = body.dataset.after;
   let source = null;
   let lastHeard = Date.now();
+  let brokenAt = 0;
 
-  const setLost = (isLost) => {
-    const wasLost = document.documentElement.classList.contains("is-feed-lost");
-    if (wasLost === isLost) return;
-    document.documentElement.classList.toggle("is-feed-lost", isLost);
+  const setLost = (nowLost) => {
+    if (isLost() === nowLost) return;
+    document.documentElement.classList.toggle("is-feed-lost", nowLost);
     const banner = document.getElementById("lost");
-    banner.setAttribute("aria-hidden", String(!isLost));
-    document.getElementById("lost-words").textContent = isLost ? banner.dataset.words : "";
+    banner.setAttribute("aria-hidden", String(!nowLost));
+    document.getElementById("lost-words").textContent = nowLost ? banner.dataset.words : "";
     const since = document.getElementById("lost-since");
     since.dataset.ageMs = String(lastHeard + ahead);
     tickAges();
+    countTitle();
+    if (nowLost) soundLost();
   };
 
   const hear = () => {
     lastHeard = Date.now();
+    brokenAt = 0;
     setLost(false);
   };
 
@@ -120,23 +167,32 @@
   };
 
   const connect = () => {
-    const query = new URLSearchParams({ view, subject: body.dataset.subject, lang: document.documentElement.lang, after });
+    const query = new URLSearchParams({ view, subject: body.dataset.subject, lang: language, after });
     source = new EventSource(`/live?${query}`);
     source.addEventListener("update", update);
     source.addEventListener("tick", (event) => {
       ahead = Number(event.data) - Date.now();
+      setMoment(Number(event.data));
       hear();
     });
     source.addEventListener("reload", () => location.reload());
     source.addEventListener("bye", () => location.reload());
     source.addEventListener("error", () => {
-      // The browser tries again by itself unless it gave up: then we do.
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 2000 + Math.random() * 2000);
+      brokenAt = brokenAt || Date.now();
+      // The browser tries again by itself unless it was refused: then we do, if we may still look.
+      if (source.readyState === EventSource.CLOSED) setTimeout(returnOrLeave, 2000 + Math.random() * 2000);
     });
   };
 
+  const returnOrLeave = async () => {
+    const answer = await fetch(location.href).catch(() => null);
+    if (answer && answer.status === 401) location.reload();
+    else connect();
+  };
+
   const watch = () => {
-    if (view && Date.now() - lastHeard > silenceMs()) setLost(true);
+    const now = Date.now();
+    if (view && (now - lastHeard > silenceMs() || (brokenAt && now - brokenAt > brokenMs))) setLost(true);
   };
 
   // An act of the panel shows at once that it was taken.
@@ -144,8 +200,10 @@
   body.addEventListener("htmx:beforeRequest", (event) => event.target.setAttribute("aria-busy", "true"));
   body.addEventListener("htmx:afterRequest", (event) => {
     event.target.removeAttribute("aria-busy");
-    const words = document.getElementById("announce-calm");
-    if (event.detail.failed && words) words.textContent = body.dataset.failed;
+    const box = document.getElementById("failed");
+    const isFailed = event.detail.failed || !event.detail.successful;
+    box.textContent = isFailed ? event.detail.xhr.responseText || body.dataset.failed : "";
+    box.hidden = !isFailed;
   });
 
   openPresses().forEach((press) => heard.add(press.dataset.press));

@@ -16,6 +16,7 @@ from fleet_server.console.facts import (
     Position,
     PositionDetail,
     Press,
+    Unit,
     Viewer,
     Zone,
 )
@@ -100,6 +101,8 @@ class FakeWorld:
             Node(NODE_ID, "DEMO-0001", "DEMO-0001", is_online=True, last_heartbeat_at_ms=NOW_MS - 2_000, agent="0.1.0", is_simulated=True),
             Node("n2", "DEMO-0002", "DEMO-0002", is_online=True, last_heartbeat_at_ms=NOW_MS - 4_000, agent="0.1.0", is_simulated=True),
         ]
+        self.zone_list = [Zone("TWN", "ถนนตะวัน (โซนตัวอย่าง)", "Tawan Road (example zone)", STATION)]
+        self.unit_list = [Unit(STATION, "สถานีตำรวจตะวัน (ตัวอย่าง)", "Tawan Station (example)")]
         self.press_list: list[Press] = []
         self.acknowledged: list[tuple[str, str]] = []
         self.sessions = {SESSION: Viewer("somchai", "ccoc_operator", STATION, may_acknowledge=True)}
@@ -137,6 +140,7 @@ class FakeWorld:
             label_en=position.label_en,
             occurred_at_ms=happened_ms,
             stored_at_ms=happened_ms + 140,
+            zone_code=position.zone_code,
             is_drill=is_drill,
         )
         self.press_list.insert(0, press)
@@ -150,7 +154,10 @@ class FakeWorld:
     # Fleet
 
     def zones(self, unit_path: str) -> Sequence[Zone]:
-        return [Zone("TWN", "ถนนตะวัน (โซนตัวอย่าง)", "Tawan Road (example zone)", "สถานีตำรวจตะวัน (ตัวอย่าง)", "Tawan Station (example)", 0.42)]
+        return [zone for zone in self.zone_list if zone.unit_path.startswith(unit_path)]
+
+    def units(self, unit_path: str) -> Sequence[Unit]:
+        return [unit for unit in self.unit_list if unit.path.startswith(unit_path)]
 
     def positions(self, unit_path: str) -> Sequence[Position]:
         return [position for position in self.by_code.values() if position.unit_path.startswith(unit_path)]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.console import causes, model
-from fleet_server.console.facts import Hour, Position
+from fleet_server.console.facts import Hour, Node, Position
 from fleet_server.presence.layers import Cause
 from fleet_server.presence.model import Segment, State
 from fleet_server.scoring.innovation import Innovation, TypeCount
@@ -32,10 +32,11 @@ def proposal(*working: int) -> Innovation:
     [
         ((), State.UNKNOWN, "No positions yet"),
         ((State.WORKING, State.WORKING), State.WORKING, "All 2 positions work"),
-        ((State.WORKING, State.DEGRADED), State.DEGRADED, "1 of 2 positions work, but not well"),
-        ((State.DEGRADED, State.UNKNOWN), State.UNKNOWN, "1 of 2 positions give no sign"),
-        ((State.FAILED, State.UNKNOWN, State.FAILED), State.FAILED, "2 of 3 positions have failed"),
-        ((State.WORKING, State.MAINTENANCE), State.WORKING, "1 of 2 positions work"),
+        ((State.WORKING, State.DEGRADED), State.DEGRADED, "1 of 2 positions working, but not well"),
+        ((State.DEGRADED, State.UNKNOWN), State.UNKNOWN, "No sign from 1 of 2 positions"),
+        ((State.FAILED, State.UNKNOWN, State.FAILED), State.FAILED, "2 of 3 positions failed"),
+        ((State.WORKING, State.MAINTENANCE), State.WORKING, "1 of 2 positions working"),
+        ((State.WORKING,), State.WORKING, "1 of 1 positions working"),
     ],
 )
 def test_the_headline_says_the_worst(states: tuple[State, ...], state: State, text: str) -> None:
@@ -55,6 +56,12 @@ def test_figures_are_cut_and_never_rounded_up() -> None:
     assert model.usage_view(Parts(working_ms=1)).strict == "100"
 
 
+def test_figures_of_a_column_have_the_same_places() -> None:
+    assert model.usage_view(Parts(working_ms=949, failed_ms=51)).strict == "94.90"
+    assert model.usage_view(Parts(working_ms=1, failed_ms=199_999)).strict == "0.00"
+    assert model.usage_view(Parts(failed_ms=1)).strict == "0"
+
+
 def test_nothing_measured_has_no_figure() -> None:
     view = model.usage_view(Parts())
     assert view.strict is None
@@ -63,7 +70,7 @@ def test_nothing_measured_has_no_figure() -> None:
 
 def test_unknown_time_is_not_working() -> None:
     view = model.usage_view(Parts(working_ms=50, unknown_ms=50))
-    assert (view.strict, view.low, view.high, view.coverage) == ("50", "50", "100", "50")
+    assert (view.strict, view.low, view.high, view.coverage) == ("50.00", "50.00", "100", "50.00")
     assert not view.measures.is_sufficient
 
 
@@ -115,6 +122,26 @@ def test_too_many_positions_are_cut_to_the_worst() -> None:
     listed = model.shown(many)
     assert len(listed) == model.MAX_ROWS
     assert [position.state for position in listed[:2]] == [State.FAILED, State.UNKNOWN]
+
+
+def test_of_several_places_only_what_needs_somebody_is_listed() -> None:
+    listed = model.shown(positions(State.WORKING, State.MAINTENANCE, State.DEGRADED, State.FAILED, State.UNKNOWN), is_wide=True)
+    assert [position.state for position in listed] == [State.DEGRADED, State.FAILED, State.UNKNOWN]
+    assert len(model.shown(positions(*[State.UNKNOWN] * 300), is_wide=True)) == model.MAX_WANTING
+
+
+def test_a_group_counts_all_of_its_kind_and_not_only_what_is_listed() -> None:
+    everything = positions(*[State.WORKING] * 5, State.FAILED)
+    (group,) = model.groups([model.row(everything[-1], None)], everything)
+    assert (group.working, group.total, len(group.rows)) == (5, 6, 1)
+
+
+def test_nodes_that_are_not_heard_are_never_left_out_for_others() -> None:
+    nodes = [Node(f"n{index}", f"N{index:03}", "", is_online=index != 40) for index in range(50)]
+    listed = model.listed_nodes(nodes)
+    assert listed[0].serial == "N040"
+    assert [node.serial for node in listed[1:3]] == ["N000", "N001"]
+    assert len(listed) == model.MAX_NODES
 
 
 def test_real_presses_come_before_tests_and_the_longest_waiting_first() -> None:

@@ -1,13 +1,16 @@
 import re
+from dataclasses import replace
 
 import httpx
 import pytest
 
 from firmware_agent.contract.vocabulary import Kind
+from fleet_server.console.facts import Unit, Viewer, Zone
+from fleet_server.errors import Transient
 from fleet_server.presence.model import State
 from tests.unit.fleet_server.console.fakes import LINK, PASSWORD, SESSION, FakeWorld
 
-PAGES = ("/", "/presses", "/score", "/positions/TWN-P01-CAM", "/design", "/login", f"/setup/{LINK}")
+PAGES = ("/", "/presses", "/score", "/positions/TWN-P01-CAM", "/design", "/api", "/login", f"/setup/{LINK}")
 READ_PAGES = ("/", "/presses", "/score", "/positions/TWN-P01-CAM", "/account")
 
 
@@ -28,6 +31,15 @@ async def test_pages_render_in_both_languages(demo: httpx.AsyncClient, path: str
         assert not re.search(r"[\u0e00-\u0e7f]", words.replace("ไทย", "").replace("เทศบาลตัวอย่าง", "").replace("บริษัทตัวอย่าง", ""))
 
 
+async def test_pages_are_packed_for_those_who_can_unpack(demo: httpx.AsyncClient) -> None:
+    async with demo.stream("GET", "/", headers={"accept-encoding": "gzip"}) as packed:
+        size = sum([len(part) async for part in packed.aiter_raw()])
+    plain = await demo.get("/", headers={"accept-encoding": "identity"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert size < len(plain.content) / 4
+
+
 async def test_the_language_is_kept(demo: httpx.AsyncClient) -> None:
     assert 'lang="th"' in (await demo.get("/")).text
     await demo.get("/", params={"lang": "en"})
@@ -44,19 +56,89 @@ async def test_the_overview_says_in_words_what_is_wrong_since_when_and_what_to_d
 
 
 async def test_the_overview_shows_criterion_3_with_and_without_cameras(demo: httpx.AsyncClient, world: FakeWorld) -> None:
-    assert "points for 3 types" in (await demo.get("/", params={"lang": "en"})).text
+    assert "of 10 points, types that count: 3" in (await demo.get("/", params={"lang": "en"})).text
     for position in list(world.by_code.values()):
         if position.kind is Kind.CAMERA:
             world.set_state(position.code, State.FAILED, "unreachable")
-    assert "points for 2 types" in (await demo.get("/", params={"lang": "en"})).text
+    text = (await demo.get("/", params={"lang": "en"})).text
+    assert "of 10 points, types that count: 2" in text
+    assert "<b>does not count</b> 0 of 4 working" in text
 
 
-async def test_an_empty_fleet_teaches(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+@pytest.mark.parametrize(("role", "words"), [("administrator", "fleet import units units.csv"), ("auditor", "Ask the administrator.")])
+async def test_an_empty_fleet_teaches_those_who_can_fill_it(real: httpx.AsyncClient, world: FakeWorld, role: str, words: str) -> None:
     world.by_code.clear()
     world.node_list.clear()
-    text = (await demo.get("/", params={"lang": "en"})).text
+    world.sessions[SESSION] = Viewer("somchai", role, "/")
+    text = (await logged_in(real).get("/", params={"lang": "en"})).text
     assert "Nothing is registered here yet" in text
     assert "No node is enrolled yet." in text
+    assert words in text
+
+
+def add_station(world: FakeWorld) -> None:
+    """Give the fleet a second station with a zone and two cameras, one of them broken."""
+    path = "/tsb/t1/jantra/"
+    world.unit_list.append(Unit(path, "สถานีตำรวจจันทรา", "Jantra Station"))
+    world.zone_list.append(Zone("JAN", "ตลาดจันทรา", "Jantra Market", path))
+    for code, state in (("JAN-P01-CAM", State.FAILED), ("JAN-P02-CAM", State.WORKING)):
+        world.by_code[code] = replace(world.by_code["TWN-P01-CAM"], code=code, unit_path=path, zone_code="JAN", state=state)
+        world.parts[code] = world.parts["TWN-P01-CAM"]
+
+
+async def test_several_stations_are_shown_as_such_with_only_what_needs_somebody(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    add_station(world)
+    text = (await demo.get("/", params={"lang": "en"})).text
+    assert 'href="/?unit=/tsb/t1/jantra/">Jantra Station</a>' in text
+    assert "all working" in text
+    assert "Only positions that need somebody are listed." in text
+    assert "JAN-P01-CAM · Jantra Market" in text
+    assert 'id="position-JAN-P02-CAM"' not in text
+    assert "5 of 6 working" in text
+
+
+async def test_a_unit_has_an_address_of_its_own(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    add_station(world)
+    text = (await demo.get("/", params={"lang": "en", "unit": "/tsb/t1/jantra/"})).text
+    assert "<title>Jantra Station · Smart Safety Zone</title>" in text
+    assert "1 of 2 positions failed" in text
+    assert 'id="position-JAN-P02-CAM"' in text
+    assert 'id="position-TWN-P01-CAM"' not in text
+    assert 'data-subject="/tsb/t1/jantra/"' in text
+
+
+@pytest.mark.parametrize("unit", ["/tsb/t1/jantra/", "/tsb/", "nonsense", "/nope/"])
+async def test_a_unit_outside_the_scope_is_not_there(real: httpx.AsyncClient, world: FakeWorld, unit: str) -> None:
+    add_station(world)
+    assert (await logged_in(real).get("/", params={"unit": unit})).status_code == 404
+
+
+async def test_presses_of_the_whole_scope_stand_on_every_units_page(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    add_station(world)
+    world.press(code="TWN-P02-SOS")
+    text = (await demo.get("/", params={"lang": "en", "unit": "/tsb/t1/jantra/"})).text
+    assert "press__kicker" in text
+
+
+async def test_a_press_says_where_and_leads_there(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    world.press(code="TWN-P02-SOS")
+    text = (await demo.get("/presses", params={"lang": "en"})).text
+    assert 'href="/positions/TWN-P02-SOS">Panic button, pole 2</a>' in text
+    assert '<span class="press__zone">Tawan Road (example zone)</span>' in text
+
+
+async def test_a_program_that_took_a_press_is_called_one(demo: httpx.AsyncClient, world: FakeWorld) -> None:
+    press = world.press()
+    world.press_list[0] = replace(press, acknowledged_at_ms=press.stored_at_ms + 300, acknowledged_by="token:dispatch")
+    text = (await demo.get("/presses", params={"lang": "en"})).text
+    assert "Acknowledged by the program dispatch after less than 1 s" in text
+
+
+async def test_time_of_too_many_positions_is_not_added_up_and_the_page_says_so(
+    demo: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet_server.console.overview.MAX_POOLED", 11)
+    assert "too many positions to add up at one look" in (await demo.get("/", params={"lang": "en"})).text
 
 
 async def test_labels_from_outside_cannot_become_markup(demo: httpx.AsyncClient, world: FakeWorld) -> None:
@@ -72,6 +154,23 @@ async def test_without_a_login_a_real_fleet_shows_only_the_way_to_it(real: httpx
     answer = await real.get(path)
     assert (answer.status_code, answer.headers["location"]) == (303, f"/login?next={path}")
     assert "TWN" not in answer.text
+
+
+async def test_the_login_leads_back_to_the_very_view(real: httpx.AsyncClient) -> None:
+    answer = await real.get("/positions/TWN-P01-CAM", params={"span": "week"})
+    assert answer.headers["location"] == "/login?next=/positions/TWN-P01-CAM%3Fspan%3Dweek"
+    page = await real.get(answer.headers["location"])
+    assert 'name="back" value="/positions/TWN-P01-CAM?span=week"' in page.text
+
+
+async def test_the_other_language_shows_the_very_view(demo: httpx.AsyncClient) -> None:
+    text = (await demo.get("/positions/TWN-P01-CAM", params={"lang": "th", "span": "week"})).text
+    assert 'href="/positions/TWN-P01-CAM?span=week&amp;lang=en"' in text
+
+
+async def test_the_other_language_keeps_the_way_back_after_a_wrong_password(real: httpx.AsyncClient) -> None:
+    answer = await real.post("/login", data={"user": "somchai", "password": "guess", "back": "/score"})
+    assert 'href="/login?next=%2Fscore&amp;lang=en"' in answer.text
 
 
 @pytest.mark.parametrize("path", READ_PAGES)
@@ -173,6 +272,16 @@ async def test_a_bad_password_does_not_spend_the_link(
     assert LINK in world.links
 
 
+async def test_a_spent_link_leads_to_the_login(real: httpx.AsyncClient) -> None:
+    assert '<a href="/login">' in (await real.get("/setup/spent")).text
+
+
+async def test_an_account_sees_its_unit_by_name(real: httpx.AsyncClient) -> None:
+    text = (await logged_in(real).get("/account", params={"lang": "en"})).text
+    assert "Tawan Station (example)" in text
+    assert "Command centre operator" in text
+
+
 async def test_acknowledging_a_press(real: httpx.AsyncClient, world: FakeWorld) -> None:
     press = world.press()
     assert "/acknowledge" in (await logged_in(real).get("/")).text
@@ -190,9 +299,21 @@ async def test_acknowledging_with_the_feed_alive_needs_no_answer(real: httpx.Asy
 
 async def test_nobody_acknowledges_without_a_login(real: httpx.AsyncClient, world: FakeWorld) -> None:
     press = world.press()
-    answer = await real.post(f"/presses/{press.event_id}/acknowledge")
+    answer = await real.post(f"/presses/{press.event_id}/acknowledge", params={"lang": "en"})
     assert answer.status_code == 401
+    assert "You are not logged in, or no longer" in answer.text
+    assert 'href="/login"' in answer.text
     assert world.acknowledged == []
+
+
+async def test_a_script_is_told_what_happened_in_plain_words(real: httpx.AsyncClient) -> None:
+    headers = {"hx-request": "true", "accept": "*/*"}
+    answer = await real.post("/presses/none/acknowledge", headers=headers, params={"lang": "en"})
+    assert (answer.status_code, answer.headers["content-type"]) == (401, "text/plain; charset=utf-8")
+    assert answer.text.strip() == "You are not logged in, or no longer. Log in, then do it again."
+    answer = await logged_in(real).post("/presses/none/acknowledge", headers=headers, params={"lang": "th"})
+    assert answer.status_code == 404
+    assert answer.text.startswith("ไม่พบหน้านี้")
 
 
 async def test_in_the_demo_a_visitor_acknowledges(demo: httpx.AsyncClient, world: FakeWorld) -> None:
@@ -239,6 +360,42 @@ async def test_people_get_problems_as_pages_and_programs_as_json(demo: httpx.Asy
     program = await demo.get("/positions/NOPE", headers={"accept": "application/json"})
     assert program.headers["content-type"] == "application/problem+json"
     assert (await demo.get("/api/v1/nope")).headers["content-type"] == "application/problem+json"
+
+
+async def test_an_error_page_knows_who_looks(real: httpx.AsyncClient) -> None:
+    text = (await logged_in(real).get("/nope", params={"lang": "en"})).text
+    assert 'href="/account"' in text
+    assert "Log in" not in text
+
+
+async def test_an_address_that_takes_no_such_request_is_not_called_a_defect(demo: httpx.AsyncClient) -> None:
+    answer = await demo.get("/logout", params={"lang": "en"})
+    assert answer.status_code == 405
+    assert "That request could not be understood" in answer.text
+    assert "POST" in answer.headers["allow"]
+
+
+async def test_while_the_database_is_away_a_page_says_so_and_tries_again_by_itself(
+    real: httpx.AsyncClient, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise Transient("the database does not answer")
+
+    monkeypatch.setattr(world, "viewer", away)
+    answer = await logged_in(real).get("/", params={"lang": "en"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "Not possible right now" in answer.text
+    assert '<meta http-equiv="refresh" content="10">' in answer.text
+
+
+async def test_a_shared_address_has_a_preview_that_gives_nothing_away(real: httpx.AsyncClient) -> None:
+    text = (await real.get("/login", params={"lang": "en"})).text
+    assert '<meta property="og:title" content="Log in">' in text
+    assert 'property="og:description" content="Cameras, panic buttons and street lights' in text
+
+
+async def test_programs_find_what_they_can_ask_for(demo: httpx.AsyncClient) -> None:
+    assert "/api/v1/openapi.json" in (await demo.get("/api")).text
 
 
 async def test_a_missing_field_is_said_in_plain_words(demo: httpx.AsyncClient) -> None:

@@ -112,12 +112,37 @@ async def test_a_page_from_before_a_restored_database_loads_anew(world: FakeWorl
         assert "event: reload" in await until(events, lambda event: "retry" not in event)
 
 
-async def test_a_new_position_loads_the_page_anew(world: FakeWorld) -> None:
+async def test_a_position_that_comes_or_goes_brings_the_list_and_not_the_page(world: FakeWorld) -> None:
     async with aclosing(stream(world, request())) as events:
         await until(events, is_update)
         world.by_code["NEW"] = replace(world.by_code["TWN-P01-CAM"], code="NEW")
         world.parts["NEW"] = world.parts["TWN-P01-CAM"]
         world.tell("position", "NEW")
+        event = await until(events, is_update)
+        assert 'id="list" hx-swap-oob="true"' in event
+        assert event.count('id="position-NEW"') == 1
+        assert 'id="position-NEW" hx-swap-oob' not in event
+        del world.by_code["NEW"]
+        world.tell("position", "NEW")
+        event = await until(events, is_update)
+    assert 'id="list" hx-swap-oob="true"' in event
+    assert "position-NEW" not in event
+
+
+async def test_an_empty_fleet_that_gets_its_first_position_need_not_be_loaded_anew(world: FakeWorld) -> None:
+    camera = world.by_code["TWN-P01-CAM"]
+    world.by_code.clear()
+    async with aclosing(stream(world, request())) as events:
+        assert "Nothing is registered here yet" in await until(events, is_update)
+        world.by_code[camera.code] = camera
+        world.tell("position", camera.code)
+        event = await until(events, is_update)
+    assert 'id="position-TWN-P01-CAM"' in event
+    assert "Nothing is registered" not in event
+
+
+async def test_a_unit_that_is_gone_loads_the_page_anew(world: FakeWorld) -> None:
+    async with aclosing(stream(world, request("overview", subject="/gone/"))) as events:
         assert await until(events, lambda event: "event: reload" in event)
 
 

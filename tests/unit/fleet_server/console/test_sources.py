@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 from argon2 import PasswordHasher
+from msgspec import structs
 
 from firmware_agent.contract.vocabulary import Kind, Verdict
 from fleet_server.access.guard import Guard
@@ -22,8 +23,8 @@ from fleet_server.presence.layers import Layer
 from fleet_server.presence.model import State
 from fleet_server.presence.service import Presence
 from fleet_server.problems import Unauthenticated
+from fleet_server.registry.model import Level, PositionRef, Unit, Zone
 from fleet_server.registry.model import Position as RegisteredPosition
-from fleet_server.registry.model import PositionRef, Unit, Zone
 from fleet_server.registry.service import Registry
 from fleet_server.scoring.service import Scoring
 from fleet_server.storage import Database
@@ -44,7 +45,7 @@ class SmallRegistry:
         return self.world.directory()
 
     def units(self, scope: Scope) -> list[Unit]:
-        return []
+        return [unit for unit in [Unit(STATION, "station", Level.STATION, "สถานี", "Station")] if scope.contains(unit.path)]
 
     def zones(self, scope: Scope) -> list[Zone]:
         return [Zone("Z1", "เขต", "Zone", 0.5, STATION, (STATION,))]
@@ -137,6 +138,39 @@ def test_hours_are_the_ledgers_then_what_is_open(console: Console) -> None:
     hours = fleet.hours("CAM", from_ms=T0 - 24 * HOUR, to_ms=world.clock.at_ms)
     assert [(h.from_ms - T0, h.to_ms - T0) for h in hours] == [(0, HOUR), (HOUR, 2 * HOUR), (2 * HOUR, 2 * HOUR + 600_000)]
     assert [h.parts.working_ms for h in hours] == [HOUR, HOUR, 600_000]
+
+
+def test_evidence_has_the_age_of_its_check_and_the_numbers_of_that_check_only(console: Console) -> None:
+    world = console.world
+    world.add_node()
+    world.add_position("CAM")
+    world.beat([structs.replace(evidence("cam", at=T0), metrics={"fps": 10.0})], wall=T0)
+    world.beat([evidence("cam", verdict=Verdict.FAILED, at=T0 + 20_000, cause="refused")], wall=T0 + 25_000, received=T0 + 26_000)
+    world.clock.at_ms = T0 + 30_000
+    console.catch_up()
+    (function,) = console.services.fleet.position("CAM", "/").functions
+    assert function.observed_at_ms == T0 + 21_000  # five seconds before it was received, whatever the node's clock says
+    assert function.metrics == {}
+
+
+def test_hours_before_the_ledger_began_are_unknown(console: Console) -> None:
+    world, fleet = console.world, console.services.fleet
+    world.add_node()
+    world.add_position("CAM", commissioned=T0 - 3 * HOUR + 600_000)
+    world.clock.at_ms = T0 + 600_000
+    console.catch_up()
+    hours = fleet.hours("CAM", from_ms=T0 - 24 * HOUR, to_ms=world.clock.at_ms)
+    assert [h.from_ms - T0 for h in hours] == [-3 * HOUR + 600_000, -2 * HOUR, -HOUR, 0]
+    assert sum(h.parts.unknown_ms for h in hours) == 3 * HOUR
+    parts = fleet.usage(["CAM"], from_ms=T0 - 24 * HOUR, to_ms=world.clock.at_ms)["CAM"]
+    assert sum(h.parts.commissioned_ms for h in hours) == parts.commissioned_ms
+
+
+def test_units_and_zones_by_name(console: Console) -> None:
+    fleet = console.services.fleet
+    assert [(unit.path, unit.label_th) for unit in fleet.units("/")] == [(STATION, "สถานี")]
+    assert fleet.units("/elsewhere/") == []
+    assert [(zone.label_en, zone.unit_path) for zone in fleet.zones("/")] == [("Zone", STATION)]
 
 
 def test_what_is_outside_the_scope_is_not_there(console: Console) -> None:

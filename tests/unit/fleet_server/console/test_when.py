@@ -1,3 +1,5 @@
+import datetime
+
 import pytest
 
 from fleet_server.console import when
@@ -19,9 +21,13 @@ def test_the_leap_day_of_a_buddhist_year_that_python_does_not_know() -> None:
 
 def test_days_change_at_midnight_in_bangkok() -> None:
     midnight_ms = 1_795_453_200_000  # 2026-11-23 17:00 UTC
-    assert when.start_of_day_ms(NOON_MS) == midnight_ms
     assert when.date(midnight_ms - 1, Language.ENGLISH) == "23 Nov 2026"
     assert when.date(midnight_ms, Language.ENGLISH) == "24 Nov 2026"
+
+
+def test_a_day_without_a_time_is_written_alike() -> None:
+    assert when.calendar_day(datetime.date(2028, 2, 29), Language.THAI) == "29 ก.พ. พ.ศ. 2571"
+    assert when.calendar_day(datetime.date(2028, 2, 29), Language.ENGLISH) == "29 Feb 2028"
 
 
 def test_a_moment_names_its_day_unless_it_is_today() -> None:
@@ -50,6 +56,11 @@ def test_a_length_keeps_the_seconds_of_its_minutes() -> None:
     assert when.duration(90_000, ENGLISH) == "1 min 30 s"
     assert when.duration(120_000, ENGLISH) == "2 min"
     assert when.duration(7_260_000, THAI) == "2 ชม. 1 นาที"
+
+
+def test_a_length_of_a_moment_is_not_said_to_be_none() -> None:
+    assert when.duration(140, ENGLISH) == "less than 1 s"
+    assert when.duration(0, ENGLISH) == "0 s"
 
 
 def test_machines_read_the_offset() -> None:
