@@ -44,6 +44,7 @@ class Outbox:
         self._thread = thread
         self._rescue = _Rescue(node)
         self._memory = store.memory()
+        self._unremembered: set[tuple[str, str]] = set()
         self._results = store.results()
         self.counts: Counts = store.counts()
         """The books after the last act."""
@@ -75,7 +76,10 @@ class Outbox:
             return self._rescue.event(draft)
 
     async def save_rescued(self) -> None:
-        """Try again to store events that the card refused."""
+        """Try again to store events, and what is to be remembered, that the card refused."""
+        refused, self._unremembered = self._unremembered, set()
+        for channel, key in refused:
+            self.remember(channel, key, self.recall(channel, key))
         for event in self._rescue.events():
             try:
                 await self._do(partial(_keep, event))
@@ -123,8 +127,9 @@ class Outbox:
     def _remember(self, channel: str, key: str, value: str | None) -> None:
         try:
             self._store.remember(channel, key, value)
-        except StorageFailed:
-            _log.exception("cannot remember %s of %s", key, channel or "the node")
+        except StorageFailed as error:
+            self._unremembered.add((channel, key))
+            _log.error("cannot remember %s of %s yet: %s", key, channel or "the node", error)
 
     def result_of(self, command_id: str) -> bytes | None:
         """Return how a command ended, None when it is not remembered."""

@@ -1,7 +1,5 @@
-"""A really full disk: a small tmpfs, where the system lets us mount one."""
+"""The outbox on a card that is really full."""
 
-import io
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +8,7 @@ import pytest
 from firmware_agent.contract.ids import BootId, NodeId
 from firmware_agent.outbox.model import Limits, StorageFailed
 from firmware_agent.outbox.store import Store
+from tests.small_disk import fill, small_disk
 from tests.unit.firmware_agent.drafts import heartbeat, press
 from tests.unit.firmware_agent.outbox.damage import spoil
 
@@ -17,25 +16,15 @@ NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=False, capture_output=True).returncode:
-        pytest.skip("no tmpfs can be mounted here (needs root)")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+def card(tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "card") as folder:
+        yield folder
 
 
-def fill(file: io.FileIO) -> None:
-    while file.write(b"x" * 4096):
-        pass
-
-
-def test_press_gets_in_on_a_full_disk(small_disk: Path) -> None:
-    store = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(max_bytes=200 * 1024 * 1024, ballast_bytes=400_000))
+def test_press_gets_in_on_a_full_disk(card: Path) -> None:
+    store = Store(card / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(max_bytes=200 * 1024 * 1024, ballast_bytes=400_000))
     made = 0
-    filler = (small_disk / "filler").open("wb", buffering=0)
+    filler = (card / "filler").open("wb", buffering=0)
     for _ in range(50):
         store.put_heartbeat(heartbeat(padding=3000))
         made += 1
@@ -54,35 +43,35 @@ def test_press_gets_in_on_a_full_disk(small_disk: Path) -> None:
     count = store.counts().streams[-1]
     assert count.made == made == count.acked + count.held + count.evicted
     store._db.close()
-    again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
+    again = Store(card / "outbox.db", node=NODE, boot=BootId("b1"), limits=Limits(ballast_bytes=0))
     assert [e.event_id for e in again.events()] == presses
     again.close()
 
 
-def test_agent_starts_on_a_full_disk(small_disk: Path) -> None:
+def test_agent_starts_on_a_full_disk(card: Path) -> None:
     limits = Limits(ballast_bytes=400_000)
-    store = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=limits)
+    store = Store(card / "outbox.db", node=NODE, boot=BootId("b1"), limits=limits)
     pressed = store.put_event(press()).event_id
     store.close()
-    with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+    with (card / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
         fill(filler)
-    again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
+    again = Store(card / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
     more = again.put_event(press()).event_id
     assert [e.event_id for e in again.events()] == [pressed, more]
     again.close()
 
 
-def test_damaged_outbox_keeps_its_events_until_there_is_room_for_a_new_one(small_disk: Path) -> None:
+def test_damaged_outbox_keeps_its_events_until_there_is_room_for_a_new_one(card: Path) -> None:
     limits = Limits(ballast_bytes=0)
-    store = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b1"), limits=limits)
+    store = Store(card / "outbox.db", node=NODE, boot=BootId("b1"), limits=limits)
     pressed = store.put_event(press()).event_id
     store.close()
-    spoil(small_disk / "outbox.db")
-    with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
+    spoil(card / "outbox.db")
+    with (card / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError, match="No space"):
         fill(filler)
     with pytest.raises(StorageFailed, match="cannot be opened"):
-        Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
-    (small_disk / "filler").unlink()
-    again = Store(small_disk / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
+        Store(card / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
+    (card / "filler").unlink()
+    again = Store(card / "outbox.db", node=NODE, boot=BootId("b2"), limits=limits)
     assert [e.event_id for e in again.events()] == [pressed]
     again.close()

@@ -36,6 +36,10 @@ class FailingStore(Store):
         self._fail()
         super().keep_event(event)
 
+    def remember(self, channel: str, key: str, value: str | None) -> None:
+        self._fail()
+        super().remember(channel, key, value)
+
     def events(self) -> list[StoredEvent]:
         if self.is_broken:
             raise sqlite3.DatabaseError("disk I/O error")
@@ -144,6 +148,22 @@ async def test_memory_is_at_once_and_survives(tmp_path: Path) -> None:
     second.remember("btn-1", "x", None)
     assert second.recall("btn-1", "x") is None
     await second.aclose()
+
+
+async def test_what_the_card_refused_to_remember_is_remembered_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    outbox = await open_outbox(make, tmp_path, NODE)
+    break_card(outbox)
+    for value in ("1", "2"):
+        outbox.remember("btn-1", "proof", value)
+    outbox.remember("btn-1", "other", None)
+    await outbox.events()
+    break_card(outbox, is_broken=False)
+    await outbox.save_rescued()
+    await outbox.aclose()
+    again = await open_outbox(make, tmp_path, NODE)
+    assert (again.recall("btn-1", "proof"), again.recall("btn-1", "other")) == ("2", None)
+    assert not any(record.exc_info for record in caplog.records), "a line for each, not a page"
+    await again.aclose()
 
 
 @pytest.mark.parametrize("damage", ["folder", "no parent"])
