@@ -7,6 +7,7 @@ Source: RFC 2326 §10.1, §10.2; reference `edge.md` §1.3.
 """
 
 import asyncio
+import re
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from firmware_agent.drivers.camera.settings import Target
 _MAX_HEAD: Final = 8_192
 _MAX_BODY: Final = 65_536
 _AGENT: Final = "zone-agent"
+_STATUS: Final = re.compile(r"[1-5][0-9]{2}")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ async def read_reply(reader: asyncio.StreamReader) -> Reply:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lstrip("\r\n")  # some send an empty line too many
     first, *lines = head.split("\r\n")
     version, status, *_ = [*first.split(" ", 2), "", ""]
-    if not version.startswith("RTSP/") or not status.isdecimal():
+    if not version.startswith("RTSP/") or not _STATUS.fullmatch(status):
         raise ValueError("not an RTSP response")
     headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     length = int(dict(headers).get("content-length", "0"))

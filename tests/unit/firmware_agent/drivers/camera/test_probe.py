@@ -89,6 +89,7 @@ async def test_a_camera_that_hangs_up_after_its_challenge() -> None:
         ([b"RTSP/1.0 200 OK\r\n\r\n", b"RTSP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nv=0\r\n"], "no_video"),
         ([b"HTTP/1.1 200 OK\r\n\r\n"], "bad_reply"),
         ([b"SSH-2.0-dropbear\r\n\r\n"], "bad_reply"),
+        ([b"RTSP/1.0 200 OK\r\n\r\n", b"RTSP/1.0 " + b"9" * 80 + b" No\r\n\r\n"], "bad_reply"),
         ([b"RTSP/1.0 200 OK\r\nContent-Length: 99999999\r\n\r\n"], "bad_reply"),
         ([b"RTSP/1.0 200 OK\r\nContent-Length: many\r\n\r\n"], "bad_reply"),
         ([b"x" * 100_000], "bad_reply"),
