@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -265,6 +266,13 @@ def _at_most(seconds: float) -> Iterator[None]:
         timer.cancel()
 
 
+def _allow_many_connections() -> None:
+    """Open as many files as the system lets us, and our broker with us: the usual 1,024 are used up by any stranger's connections."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class PartFailed(Transient):
     """A part of the server failed in a way that nobody foresaw; the log has the details."""
 
@@ -283,6 +291,7 @@ def run(settings: Settings, base: Path, *, demo_control: str | None = None, read
         FleetError, ProvisioningError: it could not start, or cannot go on; the message is for the person who started it.
     """
     gc.set_threshold(_OBJECTS_BEFORE_COLLECTION)
+    _allow_many_connections()
     with suppress(KeyboardInterrupt), ExitStack() as watchdog:
         try:
             asyncio.run(serve(settings, base, watchdog=watchdog, demo_control=demo_control, ready_file=ready_file))

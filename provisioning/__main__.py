@@ -65,7 +65,8 @@ def init_root(
     with _spoken():
         passphrase = None if no_passphrase else _passphrase(passphrase_file, is_new=True)
         pki = ca.init_root(folder, organisation, passphrase=passphrase)
-        _say(as_json, f"Made the root of {pki.organisation} in {folder}. Keep a copy of the folder in a safe.", _described(pki))
+        ends = f"by this machine's clock it is good until {pki.root.not_valid_after_utc:%Y-%m-%d}"
+        _say(as_json, f"Made the root of {pki.organisation} in {folder}; {ends}. Keep a copy of the folder in a safe.", _described(pki))
 
 
 @app.command("init-issuing", epilog="Example: fleet-ca init-issuing --dir pki")

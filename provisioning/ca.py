@@ -35,7 +35,7 @@ from provisioning.pki import (
     read_file,
     request_path,
 )
-from provisioning.profile import PROFILES, Issuer, Names, ProfileName, build, ca_names, server_names, service_names
+from provisioning.profile import PROFILES, Issuer, Names, ProfileName, build, ca_names, check_time, server_names, service_names
 
 __all__ = [
     "Credential",
@@ -174,6 +174,7 @@ def import_issuing(folder: Path, signed: Path, *, now: datetime | None = None) -
     Raises:
         Missing: something was not brought.
         Untrusted: a certificate is not of this root, of another profile, or not for the key that is here.
+        Rejected: it was made by a machine whose clock was wrong.
     """
     now = now or _now()
     pki = load_pki(folder)
@@ -186,6 +187,8 @@ def import_issuing(folder: Path, signed: Path, *, now: datetime | None = None) -
         raise Missing(f"There is no root.crl.pem in {signed}.")
     check_crl(crl, root, now=now, is_root=True)
     issuing = {name: _brought(pki, name, signed, root) for name in ISSUING}
+    for certificate in (root, *issuing.values()):
+        check_time(certificate, now)
     write_file(crl_path(folder, ProfileName.ROOT), crl.public_bytes(serialization.Encoding.PEM))
     for name, certificate in {ProfileName.ROOT: root, **issuing}.items():
         write_file(certificate_path(folder, name), pem(certificate))

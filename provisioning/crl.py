@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from provisioning.errors import UNREADABLE, Missing, Rejected, Untrusted
 from provisioning.files import write_file
 from provisioning.pki import ISSUING, Pki, crl_path, load_pki, read_file
-from provisioning.profile import Issuer, ProfileName
+from provisioning.profile import Issuer, ProfileName, check_time
 
 BACKDATE: Final = timedelta(minutes=10)
 LIFE: Final = timedelta(days=7)
@@ -43,8 +43,8 @@ def refresh_crls(folder: Path, now: datetime) -> datetime:
 
     Raises:
         Missing: a CA has neither a key nor a list here.
-        Untrusted: a list does not verify, lost an entry, or is too short-lived.
-        Rejected: the folder cannot be written.
+        Untrusted: a list does not verify, or is too short-lived.
+        Rejected: the folder cannot be written, or the clock of this machine is wrong.
     """
     with _only_one(folder):
         pki = load_pki(folder)
@@ -160,6 +160,7 @@ def _signed(
     issuer: Issuer, previous: x509.CertificateRevocationList | None, now: datetime, life: timedelta
 ) -> x509.CertificateRevocationList:
     """Follow `previous`: all its entries, a higher number. The seconds of today also beat a folder restored from an older backup."""
+    check_time(issuer.certificate, now)
     if previous is not None:
         check_crl(previous, issuer.certificate, now=now, is_root=True)
     number = max(int(now.timestamp()), number_of(previous) + 1 if previous is not None else 1)

@@ -226,6 +226,22 @@ def build(
     return builder.sign(signing_key, digest)
 
 
+def check_time(certificate: x509.Certificate, now: datetime) -> None:
+    """See that a CA may be used now.
+
+    Raises:
+        Rejected: its time is over, or a clock is wrong: it cannot be used before it was made.
+    """
+    name, begin, end = certificate.subject.rfc4514_string(), certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if now >= end:
+        raise Rejected(f"{name} ended on {end:%Y-%m-%d %H:%M} UTC: make a new one.")
+    if now < begin:
+        clock = f"by this machine's clock it is {now:%Y-%m-%d %H:%M}"
+        raise Rejected(
+            f"{name} is good only from {begin:%Y-%m-%d %H:%M} UTC, and {clock}: set it, or that of the machine that made the CA."
+        )
+
+
 def _extensions(
     profile: Profile,
     names: Names,
@@ -272,8 +288,7 @@ def _validity(profile: Profile, issuer: x509.Certificate | None, now: datetime) 
     not_after = now + profile.life
     if issuer is None:
         return now - EPOCH_BACKDATE, not_after
-    if now >= issuer.not_valid_after_utc:
-        raise Rejected(f"The issuing CA ended on {issuer.not_valid_after_utc:%Y-%m-%d}: make a new one.")
+    check_time(issuer, now)
     not_before = issuer.not_valid_before_utc if profile.start is Start.ISSUER else max(now - BACKDATE, issuer.not_valid_before_utc)
     return not_before, min(not_after, issuer.not_valid_after_utc)
 

@@ -39,6 +39,7 @@ class Exemption:
     id: int
     position_id: str
     unit_path: str
+    """Where the position was then."""
     kind: ExemptionKind
     from_ms: int
     to_ms: int
@@ -69,13 +70,9 @@ def withdraw_exemption(connection: Connection, number: int, *, by: str, at_ms: i
     connection.execute(update(exemption).where(exemption.c.id == number).values(withdrawn_at_ms=at_ms, withdrawn_by=by))
 
 
-def exemptions(connection: Connection, *, unit_path: str, position_id: str | None = None) -> list[Exemption]:
-    """Return exemptions in force of the units below `unit_path`, newest first."""
-    query = (
-        select(exemption)
-        .where(exemption.c.withdrawn_at_ms.is_(None), exemption.c.unit_path.startswith(unit_path, autoescape=True))
-        .order_by(exemption.c.from_ms.desc(), exemption.c.id.desc())
-    )
+def exemptions(connection: Connection, *, position_id: str | None = None) -> list[Exemption]:
+    """Return exemptions in force, of one position or of all, newest first."""
+    query = select(exemption).where(exemption.c.withdrawn_at_ms.is_(None)).order_by(exemption.c.from_ms.desc(), exemption.c.id.desc())
     if position_id is not None:
         query = query.where(exemption.c.position_id == position_id)
     return [_exemption(row) for row in connection.execute(query)]

@@ -296,20 +296,22 @@ class Uptime:
                 actor=by,
                 action="exemption.withdraw",
                 subject=found.position_id,
-                unit_path=found.unit_path,
+                unit_path=self._directory().positions[found.position_id].unit_path,
                 data={"exemption": number},
             )
             store.mark(connection, self._ledger.mark(found.position_id, Span(found.from_ms, found.to_ms)))
 
     def exemptions(self, *, scope: Scope, code: str | None = None) -> list[Exemption]:
-        """Return exemptions in force in a scope, newest first.
+        """Return exemptions in force of the positions that are in a scope now, newest first.
 
         Raises:
             NotFound: no such position in this scope.
         """
         position_id = None if code is None else self.find(code, scope=scope).id
         with self._database.read() as connection:
-            return exemption_store.exemptions(connection, unit_path=scope.unit_path, position_id=position_id)
+            found = exemption_store.exemptions(connection, position_id=position_id)
+        positions = self._directory().positions
+        return [e for e in found if e.position_id in positions and scope.contains(positions[e.position_id].unit_path)]
 
 
 def _check_exemption(kind: ExemptionKind, span: Span, reason: str, document: str, now_ms: int) -> None:

@@ -1,6 +1,7 @@
 """`fleet serve` as a process: what stops it from starting, what it outlives, how it ends."""
 
 import os
+import resource
 import signal
 import socket
 import sqlite3
@@ -37,6 +38,16 @@ def test_plain_http_for_other_machines_is_said_at_each_start(command: Command, i
     settings = command.data / "fleet.toml"
     settings.write_text(settings.read_text().replace(f'public_url = "{installed}"', 'public_url = "http://fleet.example"'))
     assert "http://fleet.example is plain http" in serve().log
+
+
+def test_connections_are_as_many_as_the_system_allows(command: Command, installed: str, serve: Callable[..., Serving]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+    try:
+        server = serve()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
 
 
 def test_second_server_on_the_same_folder(command: Command, installed: str, serve: Callable[..., Serving]) -> None:

@@ -10,7 +10,7 @@ from fleet_server.errors import NotFound, Rejected
 from fleet_server.ingest.model import Lane
 from fleet_server.uptime.model import ExemptionKind, Parts, Span
 from fleet_server.uptime.service import Uptime, Usage
-from tests.integration.uptime.world import HOUR, NODES, T0, World, evidence
+from tests.integration.uptime.world import HOUR, NODES, STATION, T0, World, evidence
 
 GRACE = 120_000
 
@@ -311,6 +311,20 @@ def test_nothing_outside_the_scope_is_shown_or_changed(world: World, camera: str
         uptime.exempt("CAM-A", scope=other, kind=ExemptionKind.MAINTENANCE, span=Span(T0 + 9_000, T0 + 9_999), reason="x", author="a")
     with pytest.raises(Rejected, match="start before it ends"):
         uptime.usage(scope=Scope.ALL, from_ms=T0, to_ms=T0)
+
+
+def test_an_exemption_goes_with_its_position(world: World, camera: str) -> None:
+    uptime, here, there = uptime_of(world), Scope(STATION), Scope("/bpp/n2/")
+    world.clock.at_ms = T0
+    span = Span(T0 + 9_000, T0 + 9_999)
+    made = uptime.exempt("CAM-A", scope=here, kind=ExemptionKind.MAINTENANCE, span=span, reason="x", author="a")
+    world.change(camera, unit_path="/bpp/n2/thonglo/")
+    assert uptime.exemptions(scope=here) == []
+    with pytest.raises(NotFound):
+        uptime.withdraw(made.id, scope=here, by="a")
+    assert uptime.exemptions(scope=there, code="CAM-A") == [made]
+    uptime.withdraw(made.id, scope=there, by="b")
+    assert uptime.exemptions(scope=Scope.ALL) == []
 
 
 def test_hours_that_straddle_an_open_and_a_closed_one_add_up_at_each_moment(world: World, camera: str) -> None:

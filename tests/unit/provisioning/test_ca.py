@@ -190,6 +190,18 @@ def test_what_does_not_fit_is_not_imported(
     assert not load_pki(server.folder).is_signed
 
 
+@pytest.mark.parametrize(("ahead", "message"), [(timedelta(hours=7), "good only from"), (-25 * timedelta(days=365), "ended on")])
+def test_what_a_machine_with_a_wrong_clock_signed_is_not_imported(
+    tmp_path: Path, made_at: datetime, ahead: timedelta, message: str
+) -> None:
+    server, root = create_pki(tmp_path / "pki", "ignored", local_root=False), tmp_path / "root"
+    init_root(root, "Royal Thai Police", passphrase=b"secret", now=made_at + ahead)
+    sign_issuing(root, server.folder / "requests", passphrase=b"secret", now=made_at + ahead)
+    with pytest.raises(Rejected, match=message):
+        import_issuing(server.folder, server.folder / "requests", now=made_at)
+    assert load_pki(server.folder).certificates == {}
+
+
 def test_another_root_is_not_imported(own_pki: Pki, offline: Pki, made_at: datetime) -> None:
     request_issuing(own_pki.folder)
     sign_issuing(offline.folder, own_pki.folder / "requests", passphrase=b"secret", now=made_at)

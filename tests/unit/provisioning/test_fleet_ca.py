@@ -44,7 +44,7 @@ def test_one_machine(run: Run) -> None:
 
 def test_an_offline_root(run: Run) -> None:
     secret = ("--dir", "root", "--passphrase-file", "passphrase")
-    done(run("init-root", "--organisation", "Royal Thai Police", *secret))
+    assert "good until 20" in done(run("init-root", "--organisation", "Royal Thai Police", *secret))
     assert "sign-issuing" in done(run("init-issuing"))
     assert "not signed yet" in done(run("show"))
     assert "import-issuing" in done(run("sign-issuing", "pki/requests", *secret))

@@ -153,6 +153,12 @@ def test_no_leaf_outlives_its_issuer(pki: Pki, leaf_of: Callable[[bytes], x509.C
         issue_server_certificate(pki, [], now=issuer.not_valid_after_utc)
 
 
+def test_a_clock_before_the_ca_is_noticed(pki: Pki, made_at: datetime) -> None:
+    with pytest.raises(Rejected, match="good only from 2026-11-24 08:30 UTC, and by this machine's clock it is 1970-01-01"):
+        issue_service_certificate(pki, "svc-core", now=datetime.fromtimestamp(0, UTC))
+    assert issue_service_certificate(pki, "svc-core", now=made_at)
+
+
 def test_serials_are_random_and_positive(pki: Pki, leaf_of: Callable[[bytes], x509.Certificate]) -> None:
     serials = {leaf_of(issue_service_certificate(pki, "svc-core").chain_pem).serial_number for _ in range(20)}
     assert len(serials) == 20
