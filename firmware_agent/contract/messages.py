@@ -226,6 +226,9 @@ Message = Heartbeat | Replay | Status | Event | Ack | Reported | Desired | Comma
 
 M = TypeVar("M", bound=Heartbeat | Replay | Status | Event | Ack | Reported | Desired | Command | Result)
 
+_NUL: Final = b"\\u0000"
+"""As JSON must write it; PostgreSQL can keep no text that has one."""
+
 _encoder = msgspec.json.Encoder()
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {
     kind: msgspec.json.Decoder(kind) for kind in (Heartbeat, Replay, Status, Event, Ack, Reported, Desired, Command, Result)
@@ -249,9 +252,11 @@ def decode(kind: type[M], payload: bytes) -> M:
     """
     if len(payload) > MAX_MESSAGE_BYTES:
         raise BadMessage(f"{len(payload)} bytes, over the limit of {MAX_MESSAGE_BYTES}")
+    if _NUL in payload:
+        raise BadMessage("a text with a null character")
     try:
         message: M = _decoders[kind].decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadMessage(str(error)) from error
     _check(message)
     return message

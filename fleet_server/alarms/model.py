@@ -101,11 +101,6 @@ def moment_of(event: Event, *, received_at_ms: int, boot_offset_ms: int | None) 
     return Moment(max(0, min(event.occurred_at_ms + shift, received_at_ms)), is_dated)
 
 
-def channel_of(event: Event) -> Channel:
-    """Return the channel as every database can keep it: the wire bounds its length only."""
-    return Channel(event.channel.replace("\x00", "\ufffd"))
-
-
 def news_of(press: Press) -> dict[str, Any]:
     """Return what the change log says of a press."""
     return {

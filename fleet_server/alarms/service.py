@@ -14,7 +14,7 @@ from firmware_agent.contract.vocabulary import EventType
 from fleet_server.access import audit
 from fleet_server.access.model import Permission, Principal, Scope
 from fleet_server.alarms import store
-from fleet_server.alarms.model import LATE_MS, NEXT, TOLD, Press, PressState, channel_of, moment_of, news_of
+from fleet_server.alarms.model import LATE_MS, NEXT, TOLD, Press, PressState, moment_of, news_of
 from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, Forbidden, NotFound
 from fleet_server.ingest.journal import Journal
@@ -80,7 +80,7 @@ class Alarms:
                 number=0,
                 event_id=event.event_id,
                 node=row.node,
-                channel=channel_of(event),
+                channel=event.channel,
                 position_id=None if position is None else position.id,
                 position_code=None if position is None else position.code,
                 unit_path=_unit_path(directory, row, position),
@@ -98,7 +98,6 @@ class Alarms:
     def _tell(self, connection: Connection, directory: Directory, row: Row, event: Event, offset_ms: int | None) -> None:
         moment = moment_of(event, received_at_ms=row.received_at_ms, boot_offset_ms=offset_ms)
         position = _position(directory, row, event, moment.at_ms)
-        channel = channel_of(event)
         changes.append(
             connection,
             at_ms=self._clock.now_ms(),
@@ -108,7 +107,7 @@ class Alarms:
             data={
                 "type": event.type.value,
                 "node": row.node,
-                "channel": channel,
+                "channel": event.channel,
                 "position": None if position is None else position.code,
                 "cause": event.cause,
                 "occurred_at_ms": moment.at_ms,

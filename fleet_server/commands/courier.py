@@ -15,7 +15,7 @@ from firmware_agent.contract.topics import Down, Up
 from firmware_agent.contract.vocabulary import Online
 from fleet_server.clock import Clock
 from fleet_server.commands import store
-from fleet_server.commands.model import CommandState, IssuedCommand, concluded, message_of, words_of
+from fleet_server.commands.model import CommandState, IssuedCommand, concluded, message_of
 from fleet_server.commands.service import tell
 from fleet_server.errors import Transient
 from fleet_server.ingest.acks import Downlink
@@ -120,7 +120,7 @@ class Courier:
 
     def _conclude(self, connection: Connection, row: Row) -> None:
         result = _result(row)
-        command = None if result is None or "\x00" in result.command_id else store.by_id(connection, result.command_id)
+        command = None if result is None else store.by_id(connection, result.command_id)
         if result is None or command is None or command.node != row.node:
             _log.warning("Message %d answers no command of node %s", row.id, row.node)
             return
@@ -132,7 +132,7 @@ class Courier:
             state=state,
             finished_at_ms=row.received_at_ms,
             is_presumed=False,
-            message=words_of(result),
+            message=result.message,
             measured=result.measured,
         )
         self._finish(connection, command, ended)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from firmware_agent.contract.ids import Channel, CommandId, NodeId
-from firmware_agent.contract.messages import VERSION, Command, Result
+from firmware_agent.contract.messages import VERSION, Command
 from firmware_agent.contract.vocabulary import Action, Kind, ResultStatus
 from fleet_server.errors import Rejected
 
@@ -128,11 +128,6 @@ _ARGS: Final[Mapping[Action, Mapping[str, tuple[bool, float, float]]]] = Mapping
     }
 )
 """Arguments by name: whether it must be there, and its bounds."""
-
-
-def words_of(result: Result) -> str:
-    """Return a result's message as every database can keep it."""
-    return result.message.replace("\x00", "\ufffd")
 
 
 def news_of(command: IssuedCommand) -> dict[str, Any]:

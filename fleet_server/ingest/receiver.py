@@ -198,7 +198,7 @@ class Receiver:
     def _replayed(self, node: NodeId, payload: bytes) -> Received | None:
         try:
             heartbeats = _replay.decode(payload).heartbeats
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadMessage(str(error)) from error
         if not 1 <= len(heartbeats) <= MAX_REPLAYED:
             raise BadMessage(f"{len(heartbeats)} heartbeats in a replay, not 1 to {MAX_REPLAYED}")

@@ -27,6 +27,8 @@ def changed(name: str, **fields: Any) -> bytes:
         (b"{" * 5000, "malformed|depth|expected"),
         (b" " * (m.MAX_MESSAGE_BYTES + 1), "over the limit"),
         (changed("heartbeat", v=2), "`int` <= 1"),
+        (changed("heartbeat", cause="a\0b"), "null character"),
+        (b'{"later":' + b"[" * 30_000, "recursion"),
         (changed("heartbeat", seq=0), "seq"),
         (changed("heartbeat", seq=-1), "seq"),
         (changed("heartbeat", seq="412"), "Expected `int`"),

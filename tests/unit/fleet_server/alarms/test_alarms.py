@@ -105,12 +105,6 @@ class TestRaising:
         press = only(caught_up())
         assert (press.position_code, press.position, press.unit_path, press.channel) == (None, None, UNIT, "btn-9")
 
-    def test_channel_that_no_database_keeps_stops_nothing(self, wire: Any, caught_up: CaughtUp) -> None:
-        wire.event(channel="btn\x00", cause="odd\x00")
-        wire.event(EventType.FAULT, channel="btn\x00", cause="odd\x00")
-        wire.event()
-        assert len(caught_up().recent(Scope.ALL)) == 2
-
     def test_node_that_nobody_knows_is_shown_at_the_top(self, wire: Any, database: Database, journal: Journal, clock: Any) -> None:
         wire.event()
         alarms = Alarms(database, journal, lambda: Directory(0), clock)

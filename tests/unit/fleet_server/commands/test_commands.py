@@ -177,10 +177,10 @@ class TestEnding:
     async def test_result_ends_it(self, commands: Commands, courier: Courier, wire: Any, status: ResultStatus, database: Database) -> None:
         command = issue(commands)
         await courier.deliver()
-        wire.result(command.id, status, message="พิสูจน์แล้ว\x00", measured={"power_w": 58.9})
+        wire.result(command.id, status, message="พิสูจน์แล้ว", measured={"power_w": 58.9})
         ended = commands.command(command.id, LUMPINI)
         assert ended.state.value == status.value
-        assert (ended.message, ended.measured, ended.is_presumed) == ("พิสูจน์แล้ว\ufffd", {"power_w": 58.9}, False)
+        assert (ended.message, ended.measured, ended.is_presumed) == ("พิสูจน์แล้ว", {"power_w": 58.9}, False)
         with database.read() as connection:
             assert [news.data["state"] for news in changes.after(connection, 0)] == ["issued", "sent", status.value]
 

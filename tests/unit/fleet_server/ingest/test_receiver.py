@@ -141,6 +141,9 @@ def test_retained_message_tells_what_was(bench: Bench) -> None:
         (Up.REPLAY, b'{"v":2,"heartbeats":[{}]}', "malformed"),
         (Up.EVENT, golden("event-press", event_id=f"{STRANGER}:6f1c2a9b0d3e4f58:17"), "other_node"),
         (Up.STATUS, b"{}", "malformed"),
+        (Up.STATUS, golden("status-birth", agent="1.0\0"), "malformed"),
+        (Up.STATUS, b'{"later":' + b"[" * 30_000, "malformed"),
+        (Up.REPLAY, b'{"later":' + b"[" * 30_000, "malformed"),
     ],
 )
 def test_bad_message_is_refused_counted_and_sampled(bench: Bench, kind: Up, payload: bytes, reason: str) -> None:
