@@ -37,6 +37,9 @@ _AWAY: Final = "the database does not answer: check that it runs and can be reac
 _DAMAGED: Final = "the database's file is damaged, or is no database: stop the server and restore it from a backup"
 _BAD_FILE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
+_POOL: Final = {"pool_size": 8, "max_overflow": 56}
+"""One for every thread that may ask at once (16 of the server's parts, 8 and 40 of requests), so that readers never keep the writer out."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -134,11 +137,11 @@ def serialise(connection: Connection, lock: int) -> None:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=8, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return create_engine(url, poolclass=QueuePool, **_POOL, pool_pre_ping=True, connect_args={"connect_timeout": 5})
     engine = create_engine(
         url,
         poolclass=NullPool if ":memory:" in url else QueuePool,
-        **({} if ":memory:" in url else {"pool_size": 8, "max_overflow": 8}),
+        **({} if ":memory:" in url else _POOL),
         connect_args={"check_same_thread": False, "timeout": 15, "isolation_level": None},
     )
     event.listen(engine, "connect", _configure_sqlite)

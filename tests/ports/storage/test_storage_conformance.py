@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,15 @@ def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
         connection.execute(insert(thing).values(id=2, name="y"))
         assert names(database) == ["x"]
     assert names(database) == ["x", "y"]
+
+
+def test_many_readers_that_take_their_time_keep_no_writer_out(database: Database) -> None:
+    """As many as the server has threads for requests and for its parts, but for the one that writes."""
+    with ExitStack() as held:
+        for _ in range(63):
+            held.enter_context(database.read()).execute(select(thing)).all()
+        put(database, 1)
+    assert names(database) == ["x"]
 
 
 def test_writers_take_turns_and_none_is_lost(database: Database) -> None:
