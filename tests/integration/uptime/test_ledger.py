@@ -6,8 +6,9 @@ import pytest
 
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Verdict
 from fleet_server.access.model import Scope
-from fleet_server.errors import NotFound, Rejected
+from fleet_server.errors import NotFound, Rejected, Transient
 from fleet_server.ingest.model import Lane
+from fleet_server.storage import StorageUnavailable
 from fleet_server.uptime.model import ExemptionKind, Parts, Span
 from fleet_server.uptime.service import Uptime, Usage
 from tests.integration.uptime.world import HOUR, NODES, T0, World, evidence
@@ -117,6 +118,28 @@ def test_an_hour_that_is_being_replayed_is_folded_when_it_is_quiet(world: World,
     assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms > 400_000
     uptime.settle()
     assert uptime.backlog() == 0
+
+
+def test_rows_that_could_not_all_be_taken_are_not_left_out(world: World, camera: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away in the middle of a batch, just when a heartbeat wants to be dated by its boot."""
+    world.beat([evidence("cam-a", at=T0)], wall=T0)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 100_000
+    assert whole(world, uptime).parts.working_ms == 30_000
+    world.beat([evidence("cam-a", at=0)], wall=0, mono=5, received=T0 + 30_000, quality=ClockQuality.NONE, boot="boot-2")
+    world.beat([evidence("cam-a", at=T0 + 60_000)], wall=T0 + 60_000)
+    rows = world.journal.after(0, limit=9)
+    with monkeypatch.context() as patched:
+        patched.setattr(uptime._open, "_offset_of", away)
+        with pytest.raises(Transient):
+            uptime._open.feed(rows)
+    world.beat([evidence("cam-a", at=T0 + 90_000)], wall=T0 + 90_000)
+    uptime._open.feed(world.journal.after(rows[-1].id, limit=9))
+    assert whole(world, uptime).parts.working_ms == 30_000 + 30_000 + 30_000 + 10_000
+
+
+def away(*_: object) -> None:
+    raise StorageUnavailable("away")
 
 
 def test_a_live_heartbeat_marks_no_closed_hour(world: World) -> None:
