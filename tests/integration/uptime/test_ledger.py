@@ -1,14 +1,18 @@
 """The ledger on real databases: hours close, add up, follow late evidence, and come out the same when made again."""
 
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
+from sqlalchemy import delete
 
+from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Verdict
 from fleet_server.access.model import Scope
 from fleet_server.errors import NotFound, Rejected, Transient
-from fleet_server.ingest.model import Lane
+from fleet_server.ingest.model import Lane, Row
 from fleet_server.storage import StorageUnavailable
+from fleet_server.uptime import store
 from fleet_server.uptime.model import ExemptionKind, Parts, Span
 from fleet_server.uptime.service import Uptime, Usage
 from tests.integration.uptime.world import HOUR, NODES, T0, World, evidence
@@ -140,6 +144,32 @@ def test_rows_that_could_not_all_be_taken_are_not_left_out(world: World, camera:
 
 def away(*_: object) -> None:
     raise StorageUnavailable("away")
+
+
+def test_an_hour_that_is_not_folded_yet_costs_no_second_reading_of_the_day(
+    world: World, camera: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera_beats(world, T0, T0 + 24 * HOUR, step=60_000)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 25 * HOUR
+    settle(uptime)
+    before = whole(world, uptime).parts
+    with world.database.write() as connection:
+        connection.execute(delete(store.ledger).where(store.ledger.c.hour_ms == T0 + 22 * HOUR))
+    read: list[int] = []
+    of_node = world.journal.of_node
+
+    def counted(node: NodeId, *, from_ms: int, to_ms: int) -> list[Row]:
+        read.append(to_ms - from_ms)
+        return of_node(node, from_ms=from_ms, to_ms=to_ms)
+
+    monkeypatch.setattr(world.journal, "of_node", counted)
+    assert _times(whole(world, uptime).parts) == _times(before)
+    assert sum(read) < 3 * HOUR
+
+
+def _times(parts: Parts) -> Parts:
+    return replace(parts, observations=0)
 
 
 def test_a_live_heartbeat_marks_no_closed_hour(world: World) -> None:
