@@ -1,7 +1,12 @@
 """The ledger on real databases: hours close, add up, follow late evidence, and come out the same when made again."""
 
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from sqlalchemy import delete
@@ -15,6 +20,7 @@ from fleet_server.storage import StorageUnavailable
 from fleet_server.uptime import store
 from fleet_server.uptime.model import ExemptionKind, Parts, Span
 from fleet_server.uptime.service import Uptime, Usage
+from fleet_server.uptime.store import LedgerRow
 from tests.integration.uptime.world import HOUR, NODES, T0, World, evidence
 
 GRACE = 120_000
@@ -170,6 +176,53 @@ def test_an_hour_that_is_not_folded_yet_costs_no_second_reading_of_the_day(
 
 def _times(parts: Parts) -> Parts:
     return replace(parts, observations=0)
+
+
+def test_an_older_fold_never_overwrites_a_newer_one(world: World, camera: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild runs beside the server: while one still folds, the other has evidence that came meanwhile."""
+    camera_beats(world, T0, T0 + 600_000)
+    world.clock.at_ms = T0 + 2 * HOUR
+    slow, fast = uptime_of(world), uptime_of(world)
+    fold = slow._ledger.fold
+
+    def fold_slowly(positions: Iterable[str], run: range) -> list[LedgerRow]:
+        rows = fold(positions, run)
+        camera_beats(world, T0 + 600_000, T0 + 1_200_000, lane=Lane.REPLAY, received=world.clock.at_ms)
+        settle(fast)
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slow._ledger, "fold", fold_slowly)
+        slow.advance()
+    assert whole(world, slow, to_ms=T0 + HOUR).parts.working_ms == 1_210_000
+    settle(slow)
+    assert whole(world, slow, to_ms=T0 + HOUR).parts.working_ms == 1_210_000
+
+
+def test_two_that_fold_the_same_at_once_do_not_fall_over_each_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_node()
+    for number in range(60):
+        world.add_position(f"CAM-{number}")
+    world.beat([evidence("cam-1", at=T0)], wall=T0)
+    world.clock.at_ms = T0 + 30 * HOUR
+    both, folded = [uptime_of(world), uptime_of(world)], threading.Barrier(2)
+    both[0]._ledger.begin()
+    both[0]._ledger.close_hours()
+    for uptime in both:
+        fold = uptime._ledger.fold
+
+        def fold_together(positions: Iterable[str], run: range, fold: Any = fold) -> list[LedgerRow]:
+            rows: list[LedgerRow] = fold(positions, run)
+            with suppress(threading.BrokenBarrierError):
+                folded.wait(5)
+            return rows
+
+        monkeypatch.setattr(uptime._ledger, "fold", fold_together)
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(uptime._ledger.settle, is_all=True) for uptime in both]:
+            assert done.result() > 0
+    assert both[0]._ledger.backlog() == 0
+    assert len(both[0].hours("CAM-7", scope=Scope.ALL, from_ms=T0, to_ms=T0 + 30 * HOUR)) == 29
 
 
 def test_a_live_heartbeat_marks_no_closed_hour(world: World) -> None:
