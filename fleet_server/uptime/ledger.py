@@ -191,10 +191,10 @@ class Ledger:
                     store.done(connection, mine)
         return len(marks)
 
-    def backlog(self) -> int:
-        """Return how many marks wait."""
+    def backlog(self, *, is_all: bool = False) -> int:
+        """Return how many marks are due, or wait at all."""
         with self._database.read() as connection:
-            return store.dirty_count(connection)
+            return store.dirty_count(connection, now_ms=None if is_all else self._clock.now_ms())
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Drop the ledger and fold it again from the journal; return the number of rows.
@@ -210,7 +210,7 @@ class Ledger:
         self.begin()
         self.sync_registry()
         self.close_hours()
-        total, done = self.backlog(), 0
+        total, done = self.backlog(is_all=True), 0
         while folded := self.settle(limit=2_000, is_all=True):
             done += folded
             if progress is not None:

@@ -225,9 +225,12 @@ def dirty(connection: Connection, *, limit: int, now_ms: int | None = None) -> l
     return [Dirty(row.subject, row.hour_ms, row.mark) for row in connection.execute(query)]
 
 
-def dirty_count(connection: Connection) -> int:
-    """Return how many hours wait."""
-    return int(connection.execute(select(func.count()).select_from(ledger_dirty)).scalar_one())
+def dirty_count(connection: Connection, *, now_ms: int | None = None) -> int:
+    """Return how many hours wait: of those that are due, or of all without `now_ms`."""
+    query = select(func.count()).select_from(ledger_dirty)
+    if now_ms is not None:
+        query = query.where(ledger_dirty.c.due_at_ms <= now_ms)
+    return int(connection.execute(query).scalar_one())
 
 
 def stand(connection: Connection, marks: Sequence[Dirty]) -> bool:
