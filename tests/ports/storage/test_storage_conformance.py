@@ -211,6 +211,18 @@ def test_file_that_is_no_database_is_not_believed(tmp_path: Path) -> None:
         pass
 
 
+def test_postgresql_behind_a_dead_line_is_given_up_soon(postgres_url: str) -> None:
+    """Of the connection's own settings: a test cannot let packets vanish."""
+    database = Database(postgres_url)
+    with database.read() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        settings = driver.info.get_parameters()
+    database.close()
+    patience_s = int(settings["keepalives_idle"]) + int(settings["keepalives_interval"]) * int(settings["keepalives_count"])
+    assert (patience_s, settings["tcp_user_timeout"], settings["connect_timeout"]) == (25, "15000", "5")
+
+
 def test_postgresql_stopped_and_started_again(pytestconfig: pytest.Config, postgres_url: str) -> None:
     del postgres_url  # says that PostgreSQL is here; this test needs one that it may stop
     cluster = Cluster(find_postgres())
