@@ -16,7 +16,10 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 LOOP: Final = "event-loop"
+OTHER: Final = "other"
+"""Work of tasks without a name of ours, which are those of requests."""
 _MAX_THREADS: Final = 16
+_MAX_VISITORS: Final = 8
 _SWITCH_S: Final = 0.001
 """A thread that computes may keep the interpreter for so long. With Python's 5 ms the event loop, which needs it often and briefly,
 spends most of its time waiting for it on a busy server."""
@@ -25,11 +28,15 @@ R = TypeVar("R")
 
 
 class Workers(ThreadPoolExecutor):
-    """The default executor of an event loop. Make it inside the loop; it measures the loop's thread too, and lets it run often."""
+    """The default executor of an event loop. Make it inside the loop; it measures the loop's thread too, and lets it run often.
 
-    def __init__(self, *, threads: int = _MAX_THREADS) -> None:
-        """`threads` at most; none is started before it is needed."""
+    Requests have threads of their own, so that a crowd before the pages keeps no press from being stored and raised.
+    """
+
+    def __init__(self, *, threads: int = _MAX_THREADS, visitors: int = _MAX_VISITORS) -> None:
+        """`threads` at most for the server's own parts and `visitors` for requests; none is started before it is needed."""
         super().__init__(threads, "worker")
+        self._visitors = ThreadPoolExecutor(visitors, "visitor")
         sys.setswitchinterval(_SWITCH_S)
         self._lock = threading.Lock()
         self._spent_s: dict[str, float] = {}
@@ -37,7 +44,14 @@ class Workers(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> "Future[R]":
         """See `Executor`; the time is charged to the asyncio task that submits."""
-        return super().submit(self._measured, _task_name(), fn, *args, **kwargs)
+        name = _task_name()
+        submit = self._visitors.submit if name == OTHER else super().submit
+        return submit(self._measured, name, fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See `Executor`."""
+        self._visitors.shutdown(wait, cancel_futures=cancel_futures)
+        super().shutdown(wait, cancel_futures=cancel_futures)
 
     def _measured(self, name: str, fn: Callable[..., R], /, *args: Any, **kwargs: Any) -> R:
         begin_s = time.thread_time()
@@ -81,6 +95,6 @@ def _task_name() -> str:
     try:
         task = asyncio.current_task()
     except RuntimeError:
-        return "other"
-    name = "other" if task is None else task.get_name()
-    return "other" if name.startswith("Task-") else name
+        return OTHER
+    name = OTHER if task is None else task.get_name()
+    return OTHER if name.startswith("Task-") else name

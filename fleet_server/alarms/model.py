@@ -101,6 +101,11 @@ def moment_of(event: Event, *, received_at_ms: int, boot_offset_ms: int | None) 
     return Moment(max(0, min(event.occurred_at_ms + shift, received_at_ms)), is_dated)
 
 
+def came_late(moment: Moment, *, received_at_ms: int, is_replay: bool) -> bool:
+    """Whether an event arrived later than it should have."""
+    return is_replay or received_at_ms - moment.at_ms > LATE_MS
+
+
 def news_of(press: Press) -> dict[str, Any]:
     """Return what the change log says of a press."""
     return {

@@ -14,12 +14,13 @@ from firmware_agent.contract.vocabulary import EventType
 from fleet_server.access import audit
 from fleet_server.access.model import Permission, Principal, Scope
 from fleet_server.alarms import store
-from fleet_server.alarms.model import LATE_MS, NEXT, TOLD, Press, PressState, moment_of, news_of
+from fleet_server.alarms.model import NEXT, TOLD, Press, PressState, came_late, moment_of, news_of
 from fleet_server.clock import Clock
 from fleet_server.errors import Conflict, Forbidden, NotFound
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.ingest.reader import JournalReader
+from fleet_server.presence.dating import read_clock
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database, changes
 from fleet_server.storage.database import serialise
@@ -66,7 +67,8 @@ class Alarms:
             self._journal.set_cursor(connection, CURSOR, max(seen, done))
 
     def _offset(self, row: Row, event: Event) -> int | None:
-        return None if event.clock.quality.is_trusted else self._journal.boot_offset(row.node, event.clock.boot)
+        is_believed = read_clock(event.clock, row.received_at_ms).is_believed
+        return None if is_believed else self._journal.boot_offset(row.node, event.clock.boot)
 
     def _raise(self, connection: Connection, directory: Directory, row: Row, event: Event, offset_ms: int | None) -> None:
         if store.by_event(connection, event.event_id) is not None:
@@ -88,7 +90,7 @@ class Alarms:
                 is_dated=moment.is_dated,
                 received_at_ms=row.received_at_ms,
                 is_drill=event.is_drill,
-                is_late=row.received_at_ms - moment.at_ms > LATE_MS or row.lane is Lane.REPLAY,
+                is_late=came_late(moment, received_at_ms=row.received_at_ms, is_replay=row.lane is Lane.REPLAY),
                 is_boot_asserted=event.is_boot_asserted,
                 is_simulated=node is not None and node.is_simulated,
             ),

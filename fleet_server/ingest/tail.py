@@ -41,8 +41,10 @@ class Tail:
         """Let go of what is old, some at a time."""
         rows = self._rows
         if len(rows) > MAX_ROWS or rows[-1].received_at_ms - rows[0].received_at_ms > 2 * KEEP_MS:
+            newest = rows[-MAX_ROWS // 2 :]
             old_ms = rows[-1].received_at_ms - KEEP_MS
-            self._rows = [row for row in rows[-MAX_ROWS // 2 :] if row.received_at_ms >= old_ms]
+            # From the first that is young enough on, all of them: clocks are put right, and then times do not ascend.
+            self._rows = newest[next(index for index, row in enumerate(newest) if row.received_at_ms >= old_ms) :]
 
     def after(self, number: int, *, newest: int, limit: int, topics: Container[Up] | None = None) -> list[Row] | None:
         """Return at most `limit` rows with ids above `number`, ascending; None where the journal itself must be asked.

@@ -50,7 +50,7 @@ class Live:
         kept: dict[str, PositionNow] = {}
         for ref in directory.positions.values():
             if ref.retired_at_ms is None or now_ms < ref.retired_at_ms:
-                kept[ref.id] = self._kept_position(ref)
+                kept[ref.id] = self._kept_position(ref, now_ms)
         self._changed_positions.update(dict.fromkeys(self._positions.keys() - kept.keys()))
         self._positions = kept
         for position in kept.values():
@@ -67,12 +67,16 @@ class Live:
         now.ref, now.served, now.positions = ref, {}, []
         return now
 
-    def _kept_position(self, ref: PositionRef) -> PositionNow:
+    def _kept_position(self, ref: PositionRef, now_ms: int) -> PositionNow:
         now = self._positions.get(ref.id)
         if now is None or now.ref != ref:
             self._changed_positions[ref.id] = None
-        if now is None or now.ref.functions != ref.functions:
+        if now is None:
             return PositionNow(ref)
+        if now.ref.functions != ref.functions:
+            known = {function.function: function for function in now.functions}
+            now.functions = [known.get(function) or FunctionNow(function, now) for function in ref.functions]
+            _weigh(now, now_ms)
         now.ref = ref
         return now
 
@@ -222,11 +226,8 @@ class Live:
         if state is not function.shown or function.since_ms is None:
             function.shown, function.since_ms = state, at_ms
         function.cause = cause
-        position = function.position
-        self._changed_positions[position.ref.id] = None
-        worst = max((f.shown for f in position.functions), key=SEVERITY.__getitem__)
-        if worst is not position.state or position.since_ms is None:
-            position.state, position.since_ms = worst, at_ms
+        self._changed_positions[function.position.ref.id] = None
+        _weigh(function.position, at_ms)
 
     # ---- what ends --------------------------------------------------------------------------------------------------
 
@@ -310,3 +311,10 @@ class Live:
     def nodes(self) -> Iterator[NodeStatus]:
         """Yield all."""
         return (node_status(now) for now in self._nodes.values())
+
+
+def _weigh(position: PositionNow, at_ms: int) -> None:
+    """Let a position be what the worst of its functions is, since `at_ms` where that is new."""
+    worst = max((function.shown for function in position.functions), key=SEVERITY.__getitem__)
+    if worst is not position.state or position.since_ms is None:
+        position.state, position.since_ms = worst, at_ms

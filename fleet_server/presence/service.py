@@ -137,23 +137,24 @@ class Presence:
             self._live.wire(Wiring(directory), now_ms)
 
     def _take(self, row: Row) -> None:
-        if row.lane is not Lane.LIVE:
-            return
-        self._live.expire(row.received_at_ms)
+        is_live = row.lane is Lane.LIVE
+        if is_live:
+            self._live.expire(row.received_at_ms)
         try:
-            if row.topic is Up.HEARTBEAT:
+            if row.topic is not Up.HEARTBEAT:
+                self._take_word(row, is_live=is_live)
+            elif is_live:
                 self._live.heartbeat(row.node, row.heartbeat(), row.received_at_ms)
-            else:
-                self._take_word(row)
         except BadMessage:  # stored by a server that was more tolerant
             _log.warning("journal row %d holds nothing that can be read", row.id)
 
-    def _take_word(self, row: Row) -> None:
-        """Take what a node says of itself."""
+    def _take_word(self, row: Row, *, is_live: bool) -> None:
+        """Take what a node says of itself. A retained birth says nothing of now; but who is simulated is so for ever."""
         if row.topic is Up.STATUS:
             status = decode(Status, row.payload)
             is_simulated = status.is_simulated
-            self._live.status(row.node, status, row.received_at_ms)
+            if is_live:
+                self._live.status(row.node, status, row.received_at_ms)
         else:
             is_simulated = any(channel.is_simulated for channel in decode(Reported, row.payload).channels)
         if is_simulated:

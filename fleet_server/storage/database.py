@@ -39,6 +39,18 @@ _AWAY: Final = "the database does not answer: check that it runs and can be reac
 _DAMAGED: Final = "the database's file is damaged, or is no database: stop the server and restore it from a backup"
 _BAD_FILE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
 
+_POOL: Final = {"pool_size": 8, "max_overflow": 56}
+"""One for every thread that may ask at once (16 of the server's parts, 8 and 40 of requests), so that readers never keep the writer out."""
+
+_POSTGRESQL: Final = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 15_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""A line that swallows everything is given up in seconds (`tcp_user_timeout` in ms); the system's own patience is a quarter of an hour."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -145,12 +157,12 @@ def serialise(connection: Connection, lock: int) -> None:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, poolclass=QueuePool, pool_size=8, max_overflow=8, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return create_engine(url, poolclass=QueuePool, **_POOL, pool_pre_ping=True, connect_args=_POSTGRESQL)
     _make_private(url)
     engine = create_engine(
         url,
         poolclass=NullPool if ":memory:" in url else QueuePool,
-        **({} if ":memory:" in url else {"pool_size": 8, "max_overflow": 8}),
+        **({} if ":memory:" in url else _POOL),
         connect_args={"check_same_thread": False, "timeout": 15, "isolation_level": None},
     )
     event.listen(engine, "connect", _configure_sqlite)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 from firmware_agent.contract.ids import BootId, Channel, NodeId
 from firmware_agent.contract.messages import BadMessage, Clock, Event, Evidence, Heartbeat, decode
 from firmware_agent.contract.topics import Up
+from fleet_server.alarms.model import Moment, came_late, moment_of
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.presence.dating import read_clock, shift_ms
 from fleet_server.registry.model import Directory, PositionRef
@@ -110,23 +111,23 @@ class Deriver:
         return found
 
     def _event(self, row: Row, event: Event, derived: Derived) -> None:
-        shift = self._shift(row, event.clock)
-        # A press is shown even when nothing dates it; then by its receipt.
-        at_ms = row.received_at_ms if shift is None else max(0, min(event.occurred_at_ms + shift, row.received_at_ms))
-        position = self.directory.position_at(row.node, event.channel, at_ms)
+        moment = moment_of(event, received_at_ms=row.received_at_ms, boot_offset_ms=self._offset_of(row.node, event.clock.boot))
+        position = self.directory.position_at(row.node, event.channel, moment.at_ms)
         if position is None:
             derived.homeless += 1
             return
         tags = {"position": position.code, "station": station_of(position.unit_path), "kind": position.kind.value, "type": event.type.value}
+        stored_ms = event.clock.wall_ms - event.occurred_at_ms
         fields = [
             ("event_id", text(event.event_id)),
             ("drill", flag(event.is_drill)),
-            ("late", flag(row.lane is Lane.REPLAY)),
-            ("node_ms", f"{event.clock.wall_ms - event.occurred_at_ms}i"),
+            ("late", flag(came_late(moment, received_at_ms=row.received_at_ms, is_replay=row.lane is Lane.REPLAY))),
+            ("node_ms", f"{stored_ms}i"),
         ]
-        if shift is not None:
-            fields.append(("link_ms", f"{row.received_at_ms - event.clock.wall_ms - shift}i"))
-        derived.add(Bucket.EVENTS, line(self._prefix("event", f"{position.id} {event.type}", tags), fields, at_ms=at_ms))
+        if moment.is_dated:
+            fields.append(("link_ms", f"{row.received_at_ms - moment.at_ms - stored_ms}i"))
+        prefix = self._prefix("event", f"{position.id} {event.type}", tags)
+        derived.add(Bucket.EVENTS, line(prefix, fields, at_ms=_apart(moment, row.seq or 0)))
 
     def _shift(self, row: Row, clock: Clock) -> int | None:
         reading = read_clock(clock, row.received_at_ms)
@@ -148,6 +149,11 @@ def position_tags(position: PositionRef) -> dict[str, str]:
         "zone": position.zone_code,
         "kind": position.kind.value,
     }
+
+
+def _apart(moment: Moment, number: int) -> int:
+    """Return where an event's point stands. What its receipt alone dates comes in bursts: its number keeps each in a place of its own."""
+    return moment.at_ms if moment.is_dated else max(0, moment.at_ms - 999 + number % 1000)
 
 
 def _hours(from_ms: int, to_ms: int) -> range:

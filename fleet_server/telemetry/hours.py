@@ -69,11 +69,11 @@ class HourWriter:
             found.append((position, [hour for hour in hours if hour.hour_ms >= hours[-1].hour_ms]))
             lines += hour_lines(position, hours)
             if len(lines) >= _CHUNK_LINES:
-                self._writer.write({Bucket.COLD: lines})
+                self._writer.write_again({Bucket.COLD: lines})
                 lines = []
         if newest_ms < 0:
             return start_ms
-        self._writer.write({Bucket.COLD: lines})
+        self._writer.write_again({Bucket.COLD: lines})
         self.uptime_1h = uptime_by_station(found, newest_ms)
         with self._database.write() as connection:
             self._journal.set_cursor(connection, CURSOR, newest_ms + HOUR_MS)
@@ -92,7 +92,7 @@ class HourWriter:
             if hour_ms < written_to_ms and position_id in positions  # an hour not written yet is written as it is by then
             for line in hour_lines(positions[position_id], self._hours(positions[position_id], hour_ms, hour_ms + 1))
         ]
-        self._writer.write({Bucket.COLD: lines})
+        self._writer.write_again({Bucket.COLD: lines})
         with self._database.write() as connection:
             tables.forget_late(connection, late, before_ms=before_ms)
 

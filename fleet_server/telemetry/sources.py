@@ -51,7 +51,7 @@ class LedgerSource(Protocol):
         ...
 
     def backlog(self) -> int:
-        """Return how many hours wait to be folded."""
+        """Return how many hours are due to be folded; those that a node still replays are not yet."""
         ...
 
 

@@ -104,13 +104,25 @@ class TelemetryWriter:
                 self._dropped += dropped
             while self._waiting:
                 bucket, some = self._waiting[0]
-                letters = self._deliver({bucket: some})
-                if letters:
-                    with self._database.write() as connection:
-                        for found in letters.values():
-                            tables.bury(connection, at_ms=self._clock.now_ms(), bucket=bucket, letters=found)
+                self._write({bucket: some})
                 self._waiting.popleft()
                 self._waiting_lines -= len(some)
+
+    def write_again(self, lines: Mapping[Bucket, Sequence[bytes]]) -> None:
+        """Write lines that the caller can make again: none waits in memory, where it would drive out those that nobody can.
+
+        Raises:
+            Transient: make and write them all again later.
+        """
+        with self._turn:
+            self._write(lines)
+
+    def _write(self, lines: Mapping[Bucket, Sequence[bytes]]) -> None:
+        letters = self._deliver(lines)
+        if letters:
+            with self._database.write() as connection:
+                for bucket, found in letters.items():
+                    tables.bury(connection, at_ms=self._clock.now_ms(), bucket=bucket, letters=found)
 
     def lag(self) -> Lag:
         """Return how far behind it is."""

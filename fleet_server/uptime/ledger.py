@@ -7,7 +7,8 @@ the exemptions say together, whatever the order in which they said it.
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from fleet_server.ingest.journal import Journal
 from fleet_server.presence.wiring import FOREVER_MS, Wiring
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
+from fleet_server.storage.database import serialise
 from fleet_server.uptime import exemption_store, store
 from fleet_server.uptime.fold import Key, ledger_rows, node_reach_ms, trails
 from fleet_server.uptime.model import HOUR_MS, PART_NAMES, Span, Trail, clip, hour_of, hours, runs
@@ -32,6 +34,7 @@ MAX_EARLIER_MS: Final = 35 * 86_400_000
 RUN_HOURS: Final = 24
 """Hours folded from one reading of the journal."""
 _MARKS: Final = 20_000
+_LOCK: Final = 7_309
 
 Progress = Callable[[int, int], None]
 """Told how many hours of positions are folded, and of how many."""
@@ -127,14 +130,28 @@ class Ledger:
     def close_hours(self) -> int:
         """Close the hours that are over, each in a transaction of its own; return how many."""
         closed = 0
-        while (state := self.state()) is not None and state[1] + HOUR_MS + self._grace_ms <= self._clock.now_ms():
-            started_ms, hour_ms = state
+        while self._is_over(self.state()):
             wiring = self.wiring()
-            with self._database.write() as connection:
+            with self._writing() as connection:
+                state = store.state(connection)
+                if state is None or not self._is_over(state):  # another process was first
+                    continue
+                started_ms, hour_ms = state
                 store.mark(connection, _subjects_of_hour(wiring, hour_ms))
                 store.set_state(connection, started_ms=started_ms, closed_ms=hour_ms + HOUR_MS)
             closed += 1
         return closed
+
+    def _is_over(self, state: tuple[int, int] | None) -> bool:
+        """Whether the hour after the last closed one can be closed."""
+        return state is not None and state[1] + HOUR_MS + self._grace_ms <= self._clock.now_ms()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """Yield a transaction in which no other process writes hours, such as a rebuild beside the running server."""
+        with self._database.write() as connection:
+            serialise(connection, _LOCK)
+            yield connection
 
     def sync_registry(self) -> None:
         """Mark closed hours of positions whose registry entries say something else than what they were folded from."""
@@ -168,22 +185,23 @@ class Ledger:
             marks = store.dirty(connection, limit=limit, now_ms=None if is_all else self._clock.now_ms())
         for positions, run, mine in _jobs(marks, self.wiring()):
             rows = self.fold(positions, run) if positions else []
-            with self._database.write() as connection:
-                store.replace_hours(connection, positions, run, rows)
-                store.done(connection, mine)
+            with self._writing() as connection:
+                if store.stand(connection, mine):  # else there was news meanwhile, or another process was first
+                    store.replace_hours(connection, positions, run, rows)
+                    store.done(connection, mine)
         return len(marks)
 
-    def backlog(self) -> int:
-        """Return how many marks wait."""
+    def backlog(self, *, is_all: bool = False) -> int:
+        """Return how many marks are due, or wait at all."""
         with self._database.read() as connection:
-            return store.dirty_count(connection)
+            return store.dirty_count(connection, now_ms=None if is_all else self._clock.now_ms())
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Drop the ledger and fold it again from the journal; return the number of rows.
 
         The result is what stood there before, byte for byte, unless something of its inputs was never folded in.
         """
-        with self._database.write() as connection:
+        with self._writing() as connection:
             state = store.state(connection)
             store.clear(connection)
             if state is not None:
@@ -192,7 +210,7 @@ class Ledger:
         self.begin()
         self.sync_registry()
         self.close_hours()
-        total, done = self.backlog(), 0
+        total, done = self.backlog(is_all=True), 0
         while folded := self.settle(limit=2_000, is_all=True):
             done += folded
             if progress is not None:

@@ -132,7 +132,8 @@ class Trail:
 
     def count(self, from_ms: int, to_ms: int) -> int:
         """Return at how many instants the hours that a window touches have observations."""
-        return sum(self._made.get(hour_ms, 0) for hour_ms in hours(from_ms, to_ms))
+        touched = hours(from_ms, to_ms)
+        return sum(made for hour_ms, made in self._made.items() if hour_ms in touched)
 
     def forget_before(self, at_ms: int) -> None:
         """Drop what ended by `at_ms`."""

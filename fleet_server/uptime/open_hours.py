@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 from firmware_agent.contract.ids import BootId, NodeId
 from firmware_agent.contract.topics import Up
+from fleet_server.errors import Transient
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Row
 from fleet_server.presence.model import OutOfOrder
@@ -99,10 +100,14 @@ class OpenHours:
             self._feed(rows)
 
     def _feed(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            node = self._nodes.get(row.node)
-            if node is not None and row.id > self._tail and row.id > node.through and not self._take(row, node):
-                del self._nodes[row.node]
+        try:
+            for row in rows:
+                node = self._nodes.get(row.node)
+                if node is not None and row.id > self._tail and row.id > node.through and not self._take(row, node):
+                    del self._nodes[row.node]
+        except Transient:  # the rest of these rows will not be fed again
+            self._nodes.clear()
+            raise
         if rows:
             self._tail = max(self._tail, rows[-1].id)
 

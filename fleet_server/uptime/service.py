@@ -167,7 +167,7 @@ class Uptime:
         return 0 if state is None or state[0] == state[1] else state[1]
 
     def backlog(self) -> int:
-        """Return how many hours of nodes or positions wait to be folded."""
+        """Return how many hours of nodes or positions are due to be folded: those just closed are, those still being replayed are not."""
         return self._ledger.backlog()
 
     # ---- answering --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Connection,
     Index,
     Integer,
@@ -223,16 +224,29 @@ def dirty(connection: Connection, *, limit: int, now_ms: int | None = None) -> l
     return [Dirty(row.subject, row.hour_ms, row.mark) for row in connection.execute(query)]
 
 
-def dirty_count(connection: Connection) -> int:
-    """Return how many hours wait."""
-    return int(connection.execute(select(func.count()).select_from(ledger_dirty)).scalar_one())
+def dirty_count(connection: Connection, *, now_ms: int | None = None) -> int:
+    """Return how many hours wait: of those that are due, or of all without `now_ms`."""
+    query = select(func.count()).select_from(ledger_dirty)
+    if now_ms is not None:
+        query = query.where(ledger_dirty.c.due_at_ms <= now_ms)
+    return int(connection.execute(query).scalar_one())
+
+
+def stand(connection: Connection, marks: Sequence[Dirty]) -> bool:
+    """Whether all these marks are still there, and nobody set one again."""
+    queries = (select(func.count()).select_from(ledger_dirty).where(among) for among in _among(marks))
+    return sum(connection.execute(query).scalar_one() for query in queries) == len(marks)
 
 
 def done(connection: Connection, marks: Sequence[Dirty]) -> None:
-    """Remove marks that nobody set again meanwhile."""
+    """Remove marks."""
+    for among in _among(marks):
+        connection.execute(delete(ledger_dirty).where(among))
+
+
+def _among(marks: Sequence[Dirty]) -> Iterator[ColumnElement[bool]]:
     c = ledger_dirty.c
-    for chunk in _chunks(marks, 200):
-        connection.execute(delete(ledger_dirty).where(tuple_(c.subject, c.hour_ms, c.mark).in_([tuple(entry) for entry in chunk])))
+    return (tuple_(c.subject, c.hour_ms, c.mark).in_([tuple(entry) for entry in chunk]) for chunk in _chunks(marks, 200))
 
 
 # ---- boots without a clock ----------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class UsageReader:
         return self._folded(parts, refs, Span(last_ms, span.to_ms), closed_ms, overlays)
 
     def _summed(self, parts: ByPosition, refs: Sequence[PositionRef], span: Span, overlays: Mapping[str, Sequence[Overlay]]) -> None:
-        """Add whole closed hours. A position whose rows are not all there yet is folded from the journal instead."""
+        """Add whole closed hours. Where rows of a position are missing, halves are tried; a missing hour is folded from the journal."""
         with self._database.read() as connection:
             sums = store.sums(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
         missing: list[PositionRef] = []
@@ -50,9 +50,12 @@ class UsageReader:
                 missing.append(ref)
             else:
                 _add(parts[ref.id], mine)
-        for start_ms in range(span.from_ms, span.to_ms, 24 * HOUR_MS) if missing else ():
-            day = Span(start_ms, min(span.to_ms, start_ms + 24 * HOUR_MS))
-            self._fold_into(parts, missing, day, overlays, self._ledger.trails([ref.id for ref in missing], day))
+        middle_ms = hour_of((span.from_ms + span.to_ms) // 2)
+        if missing and span.from_ms < middle_ms:
+            self._summed(parts, missing, Span(span.from_ms, middle_ms), overlays)
+            self._summed(parts, missing, Span(middle_ms, span.to_ms), overlays)
+        elif missing:
+            self._fold_into(parts, missing, span, overlays, self._ledger.trails([ref.id for ref in missing], span))
 
     def _folded(
         self,

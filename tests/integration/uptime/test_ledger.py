@@ -1,15 +1,26 @@
 """The ledger on real databases: hours close, add up, follow late evidence, and come out the same when made again."""
 
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
+from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Verdict
 from fleet_server.access.model import Scope
-from fleet_server.errors import NotFound, Rejected
-from fleet_server.ingest.model import Lane
+from fleet_server.errors import NotFound, Rejected, Transient
+from fleet_server.ingest.model import Lane, Row
+from fleet_server.storage import StorageUnavailable
+from fleet_server.uptime import store
 from fleet_server.uptime.model import ExemptionKind, Parts, Span
 from fleet_server.uptime.service import Uptime, Usage
+from fleet_server.uptime.store import LedgerRow
 from tests.integration.uptime.world import HOUR, NODES, STATION, T0, World, evidence
 
 GRACE = 120_000
@@ -103,11 +114,11 @@ def test_an_hour_that_is_being_replayed_is_folded_when_it_is_quiet(world: World,
         at = T0 + (step + 1) * 20_000
         world.beat([evidence("cam-a", at=at)], wall=at, lane=Lane.REPLAY, received=world.clock.at_ms)
         uptime.advance()
-        assert uptime.backlog() == 1
+        assert (uptime.backlog(), uptime._ledger.backlog(is_all=True)) == (0, 1)  # it waits, and keeps nobody waiting
     assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms == 30_000
     world.clock.at_ms += 60_000
     uptime.advance()
-    assert uptime.backlog() == 0
+    assert uptime._ledger.backlog(is_all=True) == 0
     assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms == 230_000
     for step in range(13):  # it never falls quiet: then after ten times that
         world.clock.at_ms += 50_000
@@ -116,7 +127,113 @@ def test_an_hour_that_is_being_replayed_is_folded_when_it_is_quiet(world: World,
         uptime.advance()
     assert whole(world, uptime, to_ms=T0 + HOUR).parts.working_ms > 400_000
     uptime.settle()
-    assert uptime.backlog() == 0
+    assert uptime._ledger.backlog(is_all=True) == 0
+
+
+def test_an_hour_that_was_closed_is_due_whatever_a_node_replays_into_it(world: World, camera: str) -> None:
+    camera_beats(world, T0, T0 + 20_000)
+    uptime = Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE, quiet_ms=60_000)
+    uptime.advance()
+    world.clock.at_ms = T0 + HOUR + GRACE
+    uptime._ledger.close_hours()
+    world.beat([evidence("cam-a", at=T0 + 40_000)], wall=T0 + 40_000, lane=Lane.REPLAY, received=world.clock.at_ms)
+    uptime._follower.follow(world.clock.at_ms)
+    assert uptime.backlog() == 1
+
+
+def test_an_older_fold_never_overwrites_a_newer_one(world: World, camera: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebuild runs beside the server: while one still folds, the other has evidence that came meanwhile."""
+    camera_beats(world, T0, T0 + 600_000)
+    world.clock.at_ms = T0 + 2 * HOUR
+    slow, fast = uptime_of(world), uptime_of(world)
+    fold = slow._ledger.fold
+
+    def fold_slowly(positions: Iterable[str], run: range) -> list[LedgerRow]:
+        rows = fold(positions, run)
+        camera_beats(world, T0 + 600_000, T0 + 1_200_000, lane=Lane.REPLAY, received=world.clock.at_ms)
+        settle(fast)
+        return rows
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slow._ledger, "fold", fold_slowly)
+        slow.advance()
+    assert whole(world, slow, to_ms=T0 + HOUR).parts.working_ms == 1_210_000
+    settle(slow)
+    assert whole(world, slow, to_ms=T0 + HOUR).parts.working_ms == 1_210_000
+
+
+def test_two_that_fold_the_same_at_once_do_not_fall_over_each_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.add_node()
+    for number in range(60):
+        world.add_position(f"CAM-{number}")
+    world.beat([evidence("cam-1", at=T0)], wall=T0)
+    world.clock.at_ms = T0 + 30 * HOUR
+    both, folded = [uptime_of(world), uptime_of(world)], threading.Barrier(2)
+    both[0]._ledger.begin()
+    both[0]._ledger.close_hours()
+    for uptime in both:
+        fold = uptime._ledger.fold
+
+        def fold_together(positions: Iterable[str], run: range, fold: Any = fold) -> list[LedgerRow]:
+            rows: list[LedgerRow] = fold(positions, run)
+            with suppress(threading.BrokenBarrierError):
+                folded.wait(5)
+            return rows
+
+        monkeypatch.setattr(uptime._ledger, "fold", fold_together)
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(uptime._ledger.settle, is_all=True) for uptime in both]:
+            assert done.result() > 0
+    assert both[0]._ledger.backlog(is_all=True) == 0
+    assert len(both[0].hours("CAM-7", scope=Scope.ALL, from_ms=T0, to_ms=T0 + 30 * HOUR)) == 29
+
+
+def test_an_hour_that_is_not_folded_yet_costs_no_second_reading_of_the_day(
+    world: World, camera: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    camera_beats(world, T0, T0 + 24 * HOUR, step=60_000)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 25 * HOUR
+    settle(uptime)
+    before = whole(world, uptime).parts
+    with world.database.write() as connection:
+        connection.execute(delete(store.ledger).where(store.ledger.c.hour_ms == T0 + 22 * HOUR))
+    read: list[int] = []
+    of_node = world.journal.of_node
+
+    def counted(node: NodeId, *, from_ms: int, to_ms: int) -> list[Row]:
+        read.append(to_ms - from_ms)
+        return of_node(node, from_ms=from_ms, to_ms=to_ms)
+
+    monkeypatch.setattr(world.journal, "of_node", counted)
+    assert _times(whole(world, uptime).parts) == _times(before)
+    assert sum(read) < 3 * HOUR
+
+
+def test_rows_that_could_not_all_be_taken_are_not_left_out(world: World, camera: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database goes away in the middle of a batch, just when a heartbeat wants to be dated by its boot."""
+    world.beat([evidence("cam-a", at=T0)], wall=T0)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 100_000
+    assert whole(world, uptime).parts.working_ms == 30_000
+    world.beat([evidence("cam-a", at=0)], wall=0, mono=5, received=T0 + 30_000, quality=ClockQuality.NONE, boot="boot-2")
+    world.beat([evidence("cam-a", at=T0 + 60_000)], wall=T0 + 60_000)
+    rows = world.journal.after(0, limit=9)
+    with monkeypatch.context() as patched:
+        patched.setattr(uptime._open, "_offset_of", away)
+        with pytest.raises(Transient):
+            uptime._open.feed(rows)
+    world.beat([evidence("cam-a", at=T0 + 90_000)], wall=T0 + 90_000)
+    uptime._open.feed(world.journal.after(rows[-1].id, limit=9))
+    assert whole(world, uptime).parts.working_ms == 30_000 + 30_000 + 30_000 + 10_000
+
+
+def away(*_: object) -> None:
+    raise StorageUnavailable("away")
+
+
+def _times(parts: Parts) -> Parts:
+    return replace(parts, observations=0)
 
 
 def test_a_live_heartbeat_marks_no_closed_hour(world: World) -> None:

@@ -146,7 +146,8 @@ class World:
         received: int,
         wall: int | None = None,
         is_simulated: bool = False,
+        lane: Lane = Lane.LIVE,
     ) -> None:
         clock = None if online is Online.OFFLINE else NodeClock(wall or received, 10**9, BootId("boot-s"), ClockQuality.NONE)
         status = Status(1, online, SessionId(session), "0.1.0" if online is Online.ONLINE else "", is_simulated, clock)
-        self.journal.append([Entry(received, node, Lane.LIVE, Up.STATUS, encode(status))])
+        self.journal.append([Entry(received, node, lane, Up.STATUS, encode(status))])

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
         connection.execute(insert(thing).values(id=2, name="y"))
         assert names(database) == ["x"]
     assert names(database) == ["x", "y"]
+
+
+def test_many_readers_that_take_their_time_keep_no_writer_out(database: Database) -> None:
+    """As many as the server has threads for requests and for its parts, but for the one that writes."""
+    with ExitStack() as held:
+        for _ in range(63):
+            held.enter_context(database.read()).execute(select(thing)).all()
+        put(database, 1)
+    assert names(database) == ["x"]
 
 
 def test_writers_take_turns_and_none_is_lost(database: Database) -> None:
@@ -213,6 +223,18 @@ def test_file_that_is_no_database_is_not_believed(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path / 'fleet.db'}")
     with pytest.raises(StorageDamaged, match="backup"), database.read():
         pass
+
+
+def test_postgresql_behind_a_dead_line_is_given_up_soon(postgres_url: str) -> None:
+    """Of the connection's own settings: a test cannot let packets vanish."""
+    database = Database(postgres_url)
+    with database.read() as connection:
+        driver = connection.connection.dbapi_connection
+        assert driver is not None
+        settings = driver.info.get_parameters()
+    database.close()
+    patience_s = int(settings["keepalives_idle"]) + int(settings["keepalives_interval"]) * int(settings["keepalives_count"])
+    assert (patience_s, settings["tcp_user_timeout"], settings["connect_timeout"]) == (25, "15000", "5")
 
 
 def test_postgresql_stopped_and_started_again(pytestconfig: pytest.Config, postgres_url: str) -> None:

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import logging
+import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
 from fastapi import FastAPI
@@ -39,6 +42,25 @@ async def test_not_ready_says_which_part_and_why_but_lives() -> None:
         answer = await fleet.get("/readyz")
         assert (answer.status_code, answer.json()["checks"]["ingest"]) == (503, "not connected")
         assert (await fleet.get("/healthz")).status_code == 200
+
+
+async def test_it_lives_though_all_threads_wait_for_something() -> None:
+    limiter, ends = anyio.to_thread.current_default_thread_limiter(), threading.Event()
+
+    def hang() -> str:
+        ends.wait()
+        return ""
+
+    async with client({"database": hang}) as fleet:
+        waiting = [asyncio.create_task(fleet.get("/readyz")) for _ in range(int(limiter.total_tokens))]
+        try:
+            async with asyncio.timeout(30):
+                while limiter.available_tokens:  # noqa: ASYNC110  # no event tells of it
+                    await asyncio.sleep(0.01)
+                assert (await fleet.get("/healthz")).text == "ok\n"
+        finally:
+            ends.set()
+            await asyncio.gather(*waiting)
 
 
 async def test_refusals_are_counted_by_cause() -> None:

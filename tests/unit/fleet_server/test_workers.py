@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -47,3 +48,15 @@ def test_work_sent_from_outside_a_loop_is_other_work() -> None:
     with Workers(threads=1) as workers:
         assert workers.submit(_burn, 0.01).result() == "done"
     assert workers.spent_s()["other"] >= 0.01
+
+
+async def test_a_crowd_of_requests_keeps_no_part_of_the_server_waiting() -> None:
+    workers, ends = Workers(threads=1, visitors=1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(workers)
+    crowd = [asyncio.create_task(asyncio.to_thread(ends.wait)) for _ in range(20)]
+    try:
+        async with asyncio.timeout(20):
+            assert await asyncio.create_task(asyncio.to_thread(_burn, 0), name="ingest-writer") == "done"
+    finally:
+        ends.set()
+        await asyncio.gather(*crowd)

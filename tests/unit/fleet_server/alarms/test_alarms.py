@@ -88,6 +88,14 @@ class TestRaising:
         press = only(caught_up())
         assert (press.occurred_at_ms, press.is_dated) == (clock.now_ms(), False)
 
+    def test_press_made_in_2099_is_as_old_as_its_boot_says(self, wire: Any, caught_up: CaughtUp, clock: Any) -> None:
+        """It waited for the clock to be put right: nobody shall take it for a press of this moment."""
+        wire.event(EventType.RELEASE, mono_ms=1_000_000)
+        pressed_ms = clock.now_ms() - 600_000
+        wire.event(wall_ms=4_070_908_800_000, mono_ms=400_000, ago_ms=0)
+        press = only(caught_up())
+        assert (press.occurred_at_ms, press.is_dated, press.is_late) == (pressed_ms, True, True)
+
     def test_boot_that_is_known_dates_an_untrusted_clock(self, wire: Any, caught_up: CaughtUp, clock: Any) -> None:
         wire.event(EventType.RELEASE, mono_ms=1_000_000)
         clock.advance(20_000)

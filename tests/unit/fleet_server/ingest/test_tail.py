@@ -84,3 +84,10 @@ def test_holds_a_bounded_number_of_recent_rows() -> None:
     tail.extend(entries(1, at_ms=3 * KEEP_MS), before=3 * MAX_ROWS, newest=3 * MAX_ROWS + 1)
     assert ids(tail, 3 * MAX_ROWS - 1, newest=3 * MAX_ROWS + 1) is None, "what is old goes"
     assert ids(tail, 3 * MAX_ROWS, newest=3 * MAX_ROWS + 1) == [3 * MAX_ROWS + 1]
+
+
+def test_a_clock_that_jumps_leaves_no_hole() -> None:
+    tail = Tail()
+    for number, at_ms in enumerate([KEEP_MS, 3 * KEEP_MS, 0, 3 * KEEP_MS + 1]):
+        tail.extend(entries(1, at_ms=at_ms), before=number, newest=number + 1)
+    assert ids(tail, 1, newest=4) == [2, 3, 4]

@@ -321,6 +321,20 @@ def test_a_new_version_that_changes_nothing_here_keeps_everything() -> None:
     assert (status(made, T0).state, made.changed_positions()) == (State.WORKING, [])
 
 
+def test_another_function_takes_nothing_from_what_is_known_of_the_first() -> None:
+    made = live()
+    hear(made, T0, ttl=80_000)
+    made.wire(wiring(positions=(position("p1", Function.LIVE, Function.RECORDING),), version=2), T0 + 1_000)
+    shown = status(made, T0)
+    assert [(f.function, f.state, f.since_ms) for f in shown.functions] == [
+        (Function.LIVE, State.WORKING, T0),
+        (Function.RECORDING, State.UNKNOWN, None),
+    ]
+    assert (shown.state, shown.since_ms) == (State.UNKNOWN, T0 + 1_000)
+    made.wire(wiring(version=3), T0 + 2_000)
+    assert (status(made, T0).state, made.changed_positions()) == (State.WORKING, ["p1"])
+
+
 def test_what_leaves_the_directory_is_gone() -> None:
     made = live()
     hear(made, T0)

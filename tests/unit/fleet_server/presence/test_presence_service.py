@@ -186,6 +186,16 @@ def test_a_node_that_says_it_is_simulated_is_marked(world: World) -> None:
     assert marked == [NODES[0], NODES[0]]
 
 
+def test_a_retained_birth_marks_a_simulated_node_and_says_nothing_of_now(world: World) -> None:
+    """A node that was born while the server was away tells of itself by what the broker kept."""
+    marked: list[NodeId] = []
+    presence = Presence(world.database, world.journal, world.directory, world.clock, mark_simulated=marked.append)
+    world.status(Online.ONLINE, received=T0, is_simulated=True, lane=Lane.REPLAY)
+    catch_up(presence)
+    assert marked == [NODES[0]]
+    assert presence.nodes(scope=Scope.ALL)[0].cause == "never_seen"
+
+
 def test_while_no_message_can_come_the_server_is_blind_and_no_node_silent(world: World) -> None:
     listening = [True]
     presence = Presence(world.database, world.journal, world.directory, world.clock, is_listening=lambda: listening[0])

@@ -82,10 +82,23 @@ def test_press_gives_an_event_with_its_times() -> None:
     )
 
 
-def test_press_that_nothing_dates_is_shown_by_its_receipt() -> None:
-    entry = press(3, at_ms=1000, lane=Lane.REPLAY, received_at_ms=NOW, clock=clock(1004, ClockQuality.NONE, mono_ms=5))
-    (line,) = derive(entry).lines[Bucket.EVENTS]
-    assert line.decode().endswith(f"late=true,node_ms=4i {NOW}")
+def test_press_that_came_long_after_it_happened_is_late() -> None:
+    (line,) = derive(press(3, at_ms=NOW, received_at_ms=NOW + 3_600_000)).lines[Bucket.EVENTS]
+    assert line.decode().endswith(f"late=true,node_ms=4i,link_ms=3599996i {NOW}")
+
+
+def test_press_made_with_a_clock_in_the_future_is_dated_by_its_boot() -> None:
+    far = NOW + 10**12
+    entry = press(3, at_ms=far, received_at_ms=NOW, clock=clock(far + 4, mono_ms=500))
+    (line,) = derive(entry, offset_ms=NOW - 60_000).lines[Bucket.EVENTS]
+    assert line.decode().endswith(f"late=true,node_ms=4i,link_ms=59500i {NOW - 60_000 + 500 - 4}")
+
+
+def test_presses_that_nothing_dates_are_shown_by_their_receipt_and_none_hides_another() -> None:
+    never: dict[str, Any] = {"at_ms": 1000, "received_at_ms": NOW, "clock": clock(1004, ClockQuality.NONE, mono_ms=5)}
+    lines = [line.decode() for line in derive(press(999, **never), press(1000, **never)).lines[Bucket.EVENTS]]
+    assert [line.rpartition(" ")[2] for line in lines] == [str(NOW), str(NOW - 999)]
+    assert all(line.rpartition(" ")[0].endswith("late=false,node_ms=4i") for line in lines)
 
 
 def test_row_that_cannot_be_read_any_more_is_passed_by() -> None:

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from firmware_agent.contract.vocabulary import Kind
 from fleet_server.access.model import Scope
-from fleet_server.errors import NotFound
+from fleet_server.errors import NotFound, Transient
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.metrics import IngestMetrics
 from fleet_server.ingest.model import Lane
@@ -168,6 +168,19 @@ def test_closed_hours_are_written_once_and_add_up(bench: Bench, clock: Any) -> N
     assert bench.store.writes == []
     bench.telemetry.write_states()
     assert "uptime_1h=0.8333" in bench.lines(Bucket.HOT, "station_state")[0]
+
+
+def test_hours_wait_in_the_ledger_and_not_in_memory(bench: Bench) -> None:
+    bench.sources.ledger["CAM-A"] = [hour(NOW // HOUR_MS * HOUR_MS - HOUR_MS, working_ms=1)]
+    bench.store.is_away = True
+    for _ in range(3):
+        with pytest.raises(Transient):
+            bench.telemetry._hours.advance()
+    bench.store.is_away = False
+    bench.telemetry.write_figures()
+    assert bench.lines(Bucket.COLD, "uptime_1h") == []
+    bench.telemetry._hours.advance()
+    assert len(bench.lines(Bucket.COLD, "uptime_1h")) == 1
 
 
 def test_hours_wait_until_the_ledger_is_folded(bench: Bench) -> None:

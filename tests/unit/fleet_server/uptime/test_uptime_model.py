@@ -176,3 +176,8 @@ def test_runs_are_unbroken_short_and_hold_every_hour_once(starts: list[int], lon
     found = [list(run) for run in runs((start * HOUR_MS for start in starts), longest)]
     assert sorted({start * HOUR_MS for start in starts}) == [hour for run in found for hour in run]
     assert all(len(run) <= longest for run in found)
+
+
+def test_observations_are_counted_by_hour_however_long_the_span() -> None:
+    trail = Trail.of([Observation(at, at + 1, State.WORKING) for at in (0, 5, HOUR_MS, 3 * HOUR_MS)])
+    assert [trail.count(1, HOUR_MS), trail.count(HOUR_MS, HOUR_MS + 1), trail.count(1, 10**18), trail.count(7, 7)] == [2, 1, 4, 0]
