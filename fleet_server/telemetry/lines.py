@@ -24,8 +24,8 @@ _TEXT: Final = str.maketrans({'"': r"\"", "\\": r"\\", "\n": " ", "\r": " "})
 
 
 def station_of(unit_path: str) -> str:
-    """Return the tag of a unit: the last part of its path, which is its code."""
-    return unit_path.rstrip("/").rpartition("/")[2] or "-"
+    """Return the tag of a unit: its path with dots, for two units in different places may have the same code."""
+    return unit_path.strip("/").replace("/", ".") or "-"
 
 
 def series(measurement: str, tags: Mapping[str, str]) -> bytes:

@@ -35,7 +35,7 @@ STREAM = StreamId("6f1c2a9b0d3e4f58")
 BOOT = BootId("7d9f3c52-1b7e-4f7a-8a55-90e0c6b2f1d4")
 MINUTES = 30
 HOUR_MS = 3_600_000
-LUMPINI, OTHER = "lumpini", "lumpini-2"
+LUMPINI, OTHER = "bpp.n1.lumpini", "bpp.n1.lumpini-2"
 """The second one's name begins like the first: a careless pattern would mix them."""
 
 POSITIONS: Mapping[str, tuple[Kind, Function, str, str]] = {
@@ -186,6 +186,10 @@ def directory() -> Directory:
     return _DIRECTORY
 
 
+def _path(station: str) -> str:
+    return f"/{station.replace('.', '/')}/"
+
+
 def _make_directory() -> Directory:
     refs = [
         PositionRef(
@@ -193,7 +197,7 @@ def _make_directory() -> Directory:
             code=code,
             kind=kind,
             functions=(function,),
-            unit_path=f"/bpp/n1/{station}/",
+            unit_path=_path(station),
             zone_code="LMP",
             innovation_type=None,
             supervision_ms=90_000,
@@ -204,7 +208,7 @@ def _make_directory() -> Directory:
         for code, (kind, function, _channel, station) in POSITIONS.items()
     ]
     installed = [InstallationRef(position_id=f"id-{code}", node=NODE, channel=Channel(p[2]), from_ms=0) for code, p in POSITIONS.items()]
-    return Directory(1, nodes=[NodeRef(NODE, "SSZ-1", f"/bpp/n1/{LUMPINI}/")], positions=refs, installations=installed)
+    return Directory(1, nodes=[NodeRef(NODE, "SSZ-1", _path(LUMPINI))], positions=refs, installations=installed)
 
 
 _DIRECTORY = _make_directory()

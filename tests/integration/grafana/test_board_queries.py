@@ -168,7 +168,7 @@ def test_another_station_is_never_mixed_in(filled: Filled, title: str) -> None:
     assert not any(f'"{code}"' in shown for code in ("CAM-A", "CAM-B", "BTN-1", "LMP-1", "AIR-1", NODE))
 
 
-@pytest.mark.parametrize("station", ["lumpin.", "lum.*", "lumpini|x", "a/b"])
+@pytest.mark.parametrize("station", ["bpp.n1.lumpin.", "bpp.*", "bpp-n1.lumpini", "bpp.n1.lumpini|x", "a/b"])
 def test_pattern_in_a_station_is_no_pattern(filled: Filled, station: str) -> None:
     assert ask(filled, "State by position", station=station) == []
 

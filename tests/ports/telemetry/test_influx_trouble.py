@@ -150,7 +150,7 @@ def test_outage_in_the_middle_loses_nothing(database_of_journal: Database, influ
     assert [writer(here).advance(limit=100) for _ in range(4)] == [100, 100, 1, 0]
     points = here.query(Bucket.HOT, "heartbeat", from_ms=now_ms - 600_000, to_ms=now_ms, tags={"position": "CAM-A"})
     assert [point.fields["seq"] for point in points] == list(range(1, 301))
-    assert points[0].tags == {"position": "CAM-A", "station": "lumpini", "zone": "LMP", "kind": "camera"}
+    assert points[0].tags == {"position": "CAM-A", "station": "bpp.n1.lumpini", "zone": "LMP", "kind": "camera"}
     assert len(here.query(Bucket.HOT, "node_health", from_ms=now_ms - 600_000, to_ms=now_ms)) == 300
     lag = writer(here).lag()
     assert (lag.rows, lag.dead_letters) == (0, 1)

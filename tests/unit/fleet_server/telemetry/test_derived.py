@@ -32,8 +32,8 @@ def hot(derived: Derived) -> list[str]:
 def test_heartbeat_gives_a_line_of_each_position_and_one_of_the_node() -> None:
     lines = hot(derive(heartbeat(7, at_ms=NOW)))
     assert lines == [
-        f"heartbeat,kind=camera,position=CAM-A,station=lumpini,zone=LMP fps=15.0,rtt_ms=2.0,seq=7i,late=false {NOW - 100}",
-        f"node_health,node={NODE},station=lumpini cpu_percent=3.0,outbox_heartbeats=2i,outbox_events=0i {NOW}",
+        f"heartbeat,kind=camera,position=CAM-A,station=bpp.n1.lumpini,zone=LMP fps=15.0,rtt_ms=2.0,seq=7i,late=false {NOW - 100}",
+        f"node_health,node={NODE},station=bpp.n1.lumpini cpu_percent=3.0,outbox_heartbeats=2i,outbox_events=0i {NOW}",
     ]
 
 
@@ -77,7 +77,7 @@ def test_evidence_of_an_unknown_channel_is_counted_and_the_rest_is_used() -> Non
 def test_press_gives_an_event_with_its_times() -> None:
     (line,) = derive(press(3, at_ms=NOW, is_drill=True)).lines[Bucket.EVENTS]
     assert line.decode() == (
-        "event,kind=panic_button,position=BTN-1,station=lumpini,type=press "
+        "event,kind=panic_button,position=BTN-1,station=bpp.n1.lumpini,type=press "
         f'event_id="{NODE}:6f1c2a9b0d3e4f58:3",drill=true,late=false,node_ms=4i,link_ms=46i {NOW}'
     )
 

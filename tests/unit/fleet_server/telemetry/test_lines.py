@@ -44,8 +44,8 @@ def test_health_line_leaves_out_what_the_node_does_not_know() -> None:
     }
 
 
-@pytest.mark.parametrize(("path", "tag"), [("/bpp/n1/lumpini/", "lumpini"), ("/bpp/", "bpp"), ("/", "-")])
-def test_station_is_the_last_part_of_the_path(path: str, tag: str) -> None:
+@pytest.mark.parametrize(("path", "tag"), [("/bpp/n1/lumpini/", "bpp.n1.lumpini"), ("/p2/ry/muang/", "p2.ry.muang"), ("/", "-")])
+def test_station_is_named_by_its_place_since_many_have_the_same_code(path: str, tag: str) -> None:
     assert station_of(path) == tag
 
 

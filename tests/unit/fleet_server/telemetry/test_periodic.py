@@ -108,10 +108,12 @@ def test_every_position_has_a_row_also_the_silent_one(bench: Bench) -> None:
     bench.telemetry.write_states()
     camera, button = sorted(bench.lines(Bucket.HOT, "position_state"))
     assert camera == (
-        f"position_state,kind=camera,position=CAM-A,station=lumpini,zone=LMP working=1i,down=0i,state=0i,lat=13.7,lon=100.5,age_s=2.5 {NOW}"
+        "position_state,kind=camera,position=CAM-A,station=bpp.n1.lumpini,zone=LMP "
+        f"working=1i,down=0i,state=0i,lat=13.7,lon=100.5,age_s=2.5 {NOW}"
     )
     assert button == (
-        f"position_state,kind=panic_button,position=BTN-1,station=lumpini,zone=LMP working=0i,down=1i,state=3i,lat=13.7,lon=100.5 {NOW}"
+        "position_state,kind=panic_button,position=BTN-1,station=bpp.n1.lumpini,zone=LMP "
+        f"working=0i,down=1i,state=3i,lat=13.7,lon=100.5 {NOW}"
     )
 
 
@@ -120,7 +122,8 @@ def test_stations_are_counted_by_kind_in_both_buckets(bench: Bench) -> None:
     lines = bench.lines(Bucket.HOT, "station_state")
     assert lines == bench.lines(Bucket.COLD, "station_state")
     assert lines[0] == (
-        f"station_state,kind=camera,station=lumpini total=1i,working=1i,degraded=0i,failed=0i,unknown=0i,maintenance=0i,excused=0i {NOW}"
+        "station_state,kind=camera,station=bpp.n1.lumpini "
+        f"total=1i,working=1i,degraded=0i,failed=0i,unknown=0i,maintenance=0i,excused=0i {NOW}"
     )
 
 
@@ -159,7 +162,7 @@ def test_closed_hours_are_written_once_and_add_up(bench: Bench, clock: Any) -> N
     bench.telemetry._hours.advance()
     (line,) = bench.lines(Bucket.COLD, "uptime_1h")
     head, at_ms, fields = parse(line.encode())
-    assert head == b"uptime_1h,function=live,kind=camera,position=CAM-A,station=lumpini"
+    assert head == b"uptime_1h,function=live,kind=camera,position=CAM-A,station=bpp.n1.lumpini"
     assert at_ms == start_ms
     assert fields["commissioned_ms"] == 3_600_000
     assert fields["coverage"] == pytest.approx(3_000_000 / 3_600_000)
