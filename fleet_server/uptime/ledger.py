@@ -7,6 +7,7 @@ the exemptions say together, whatever the order in which they said it.
 
 import hashlib
 import logging
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -179,11 +180,16 @@ class Ledger:
 
     # ---- folding ----------------------------------------------------------------------------------------------------
 
-    def settle(self, *, limit: int = _MARKS, is_all: bool = False) -> int:
-        """Fold what is due (or all that is marked), oldest first, at most `limit` marks; return how many were done."""
+    def settle(self, *, limit: int = _MARKS, is_all: bool = False, stopping: threading.Event | None = None) -> int:
+        """Fold what is due (or all that is marked), oldest first, at most `limit` marks; return how many it had.
+
+        Once `stopping` is set it leaves the rest.
+        """
         with self._database.read() as connection:
             marks = store.dirty(connection, limit=limit, now_ms=None if is_all else self._clock.now_ms())
         for positions, run, mine in _jobs(marks, self.wiring()):
+            if stopping is not None and stopping.is_set():
+                break
             rows = self.fold(positions, run) if positions else []
             with self._writing() as connection:
                 if store.stand(connection, mine):  # else there was news meanwhile, or another process was first

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -117,19 +118,28 @@ class Uptime:
 
     async def run(self) -> None:
         """Follow the journal and fold what it touches, until cancelled."""
-        while True:
-            try:
-                if await self._database.run(self.advance):
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(_TICK_S):
-                            await self._journal.wait_beyond(self._follower.cursor)
-                            await asyncio.sleep(_TICK_S / 2)  # let a few more come: nothing here is urgent
-            except Transient as error:
-                _log.warning("the ledger waits: %s", error)
-                await asyncio.sleep(random.uniform(0.5, 2.0))
+        stopping = threading.Event()
+        try:
+            while True:
+                await self._keep_up(stopping)
+        finally:
+            stopping.set()  # the thread that folds hears of no cancellation
 
-    def advance(self) -> bool:
+    async def _keep_up(self, stopping: threading.Event) -> None:
+        try:
+            if await self._database.run(self.advance, stopping):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_TICK_S):
+                        await self._journal.wait_beyond(self._follower.cursor)
+                        await asyncio.sleep(_TICK_S / 2)  # let a few more come: nothing here is urgent
+        except Transient as error:
+            _log.warning("the ledger waits: %s", error)
+            await asyncio.sleep(random.uniform(0.5, 2.0))
+
+    def advance(self, stopping: threading.Event | None = None) -> bool:
         """Read one batch of the journal, close hours that are over, fold some of what is marked; return whether all is done.
+
+        Once `stopping` is set it leaves the rest for the next time.
 
         Raises:
             StorageUnavailable: nothing is lost; call again.
@@ -141,7 +151,7 @@ class Uptime:
         self._ledger.begin()
         self._ledger.sync_registry()
         self._ledger.close_hours()
-        return self._ledger.settle(limit=_SETTLE_AT_ONCE) < _SETTLE_AT_ONCE
+        return self._ledger.settle(limit=_SETTLE_AT_ONCE, stopping=stopping) < _SETTLE_AT_ONCE
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Drop the ledger and make it again from the journal; return its number of rows. See `fingerprint`."""

@@ -1,5 +1,6 @@
 """The ledger on real databases: hours close, add up, follow late evidence, and come out the same when made again."""
 
+import asyncio
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -234,6 +235,32 @@ def away(*_: object) -> None:
 
 def _times(parts: Parts) -> Parts:
     return replace(parts, observations=0)
+
+
+async def test_a_server_that_stops_does_not_fold_all_that_is_marked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for node in NODES:
+        world.add_node(node)
+        world.add_position(f"CAM-{node[-1]}", node=node)
+        world.beat([evidence(f"cam-{node[-1]}", at=T0)], node=node, wall=T0)
+    world.clock.at_ms = T0 + 2 * HOUR
+    uptime, begun, ends = uptime_of(world), threading.Event(), threading.Event()
+    folded: list[range] = []
+
+    def fold_slowly(_positions: Iterable[str], run: range) -> list[LedgerRow]:
+        folded.append(run)
+        begun.set()
+        assert ends.wait(60)
+        return []
+
+    monkeypatch.setattr(uptime._ledger, "fold", fold_slowly)
+    running = asyncio.create_task(uptime.run())
+    assert await asyncio.to_thread(begun.wait, 60)
+    running.cancel()
+    await asyncio.wait([running])
+    ends.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    assert len(folded) == 1
+    assert uptime.backlog() == 2
 
 
 def test_a_live_heartbeat_marks_no_closed_hour(world: World) -> None:
