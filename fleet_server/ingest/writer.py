@@ -163,11 +163,13 @@ class Writer:
 
     async def _store_apart(self, batch: Sequence[Received], error: Exception) -> None:
         """One message of the batch is refused by the database: store the others, and count that one."""
+        if len(batch) == 1:  # a replay holds many
+            batch = [batch[0]._replace(entries=(entry,)) for entry in batch[0].entries]
         if len(batch) == 1:
-            _log.warning("The database refuses a message of node %s: %s", batch[0].node, error)
-            for entry in batch[0].entries:
-                detail = f"{type(error).__name__}: {error}".splitlines()[0]
-                self._bad.add(Reason.UNSTORABLE, node=entry.node, topic=f"up/{entry.topic}", payload=entry.payload, detail=detail)
+            (entry,) = batch[0].entries
+            _log.warning("The database refuses a message of node %s: %s", entry.node, error)
+            detail = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._bad.add(Reason.UNSTORABLE, node=entry.node, topic=f"up/{entry.topic}", payload=entry.payload, detail=detail)
             return
         middle = len(batch) // 2
         await self._store(batch[:middle])

@@ -186,6 +186,17 @@ async def test_message_the_database_refuses_does_not_stop_the_others(database: D
     assert bench.journal.streams(NODE)[0].gaps == ((3, 3),)
 
 
+async def test_heartbeat_that_the_database_refuses_does_not_stop_the_others_of_its_replay(database: Database) -> None:
+    bench = bench_of(database)
+    entries = [heartbeat(seq).entries[0] for seq in range(1, 6)]
+    bench.writer.offer(Received(NODE, [entry._replace(received_at_ms=2**70) if entry.seq == 3 else entry for entry in entries]))
+    async with bench.running():
+        await bench.until(4)
+    assert sorted(seq or 0 for seq in bench.seqs) == [1, 2, 4, 5]
+    bench.bad.flush()
+    assert [(complaint.reason.value, complaint.count) for complaint in bench.bad.all()] == [("unstorable", 1)]
+
+
 async def test_clean_stop_stores_what_is_queued(database: Database) -> None:
     bench = bench_of(database, gather_s=3600)
     async with bench.running():
