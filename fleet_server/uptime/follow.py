@@ -66,10 +66,10 @@ class Follower:
             return rows
         self._ledger.begin()
         findings = self._look_at(rows)
+        if findings.starts_ms < FOREVER_MS:
+            self._ledger.widen(findings.starts_ms)
         if findings or now_ms - self._saved_at_ms >= _SAVE_EVERY_MS:
             with self._database.write() as connection:
-                if findings.starts_ms < FOREVER_MS:
-                    self._ledger.widen(connection, findings.starts_ms)
                 due_at_ms, limit_at_ms = now_ms + self._quiet_ms, now_ms + 10 * self._quiet_ms
                 store.mark(connection, findings.marks, due_at_ms=due_at_ms, limit_at_ms=limit_at_ms)
                 store.save_undated(connection, findings.undated)

@@ -118,15 +118,14 @@ class Ledger:
             self._origin_ms = hour_of(first[0].received_at_ms)
         return self._origin_ms
 
-    def widen(self, connection: Connection, to_ms: int) -> None:
-        """Let the ledger start earlier: nodes had evidence from before the server first heard of them."""
-        state = store.state(connection)
-        assert state is not None
-        started_ms, closed_ms = state
+    def widen(self, to_ms: int) -> None:
+        """Let the ledger start earlier, hour by hour: nodes had evidence from before the server first heard of them."""
         wiring = self.wiring()
-        for hour_ms in hours(to_ms, started_ms):
-            store.mark(connection, _subjects_of_hour(wiring, hour_ms))
-        store.set_state(connection, started_ms=min(to_ms, started_ms), closed_ms=closed_ms)
+        while (state := self.state()) is not None and to_ms < state[0]:
+            with self._writing() as connection:
+                started_ms, closed_ms = store.state(connection) or state
+                store.mark(connection, _subjects_of_hour(wiring, started_ms - HOUR_MS))
+                store.set_state(connection, started_ms=started_ms - HOUR_MS, closed_ms=closed_ms)
 
     def close_hours(self) -> int:
         """Close the hours that are over, each in a transaction of its own; return how many."""

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import Connection, delete, event
 
 from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Verdict
@@ -280,6 +280,35 @@ def test_live_evidence_older_than_its_ttl_is_late(world: World, camera: str) -> 
     world.beat([evidence("cam-a", at=T0, ttl=10_000)], wall=T0, received=T0 + 10_000)
     world.clock.at_ms = T0 + 10_000
     assert whole(world, uptime_of(world)).parts == Parts(working_ms=10_000, replayed_ms=10_000, observations=1)
+
+
+def test_evidence_from_before_the_first_hour_widens_the_ledger_in_small_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server restored without its journal hears of a week at once: messages must be stored all the while."""
+    world.add_node()
+    world.add_position("CAM-A", commissioned=T0 - 100 * HOUR)
+    world.beat([evidence("cam-a", at=T0)], wall=T0)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 2 * HOUR
+    settle(uptime)
+    marked: list[set[int]] = [set()]  # by transaction
+    mark = store.mark
+
+    def counted(connection: Connection, wanted: Iterable[tuple[str, int]], **due: int) -> None:
+        taken = list(wanted)
+        marked[-1].update(hour_ms for _, hour_ms in taken)
+        mark(connection, taken, **due)
+
+    monkeypatch.setattr(store, "mark", counted)
+    event.listen(world.database.engine, "commit", lambda _: marked.append(set()))
+    world.beat([evidence("cam-a", at=T0 - 50 * HOUR)], wall=T0 - 50 * HOUR, lane=Lane.REPLAY, received=world.clock.at_ms)
+    settle(uptime)
+    assert max(map(len, marked)) == 1
+    assert whole(world, uptime, from_ms=T0 - 51 * HOUR, to_ms=T0).parts == Parts(
+        working_ms=30_000, replayed_ms=30_000, unknown_ms=51 * HOUR - 30_000, observations=1
+    )
+    grown = uptime.fingerprint()
+    uptime.rebuild()
+    assert uptime.fingerprint() == grown
 
 
 def test_evidence_across_the_hour_counts_on_both_sides(world: World, camera: str) -> None:
