@@ -5,6 +5,7 @@
     ├── Rejected           do not try again: the request is at fault
     │   ├── NotFound
     │   ├── Conflict       it was changed or used meanwhile
+    │   ├── Gone           it is no longer kept: begin anew
     │   └── Forbidden
     └── Untrusted          stop, and raise the alarm
 
@@ -30,6 +31,15 @@ class NotFound(Rejected):
 
 class Conflict(Rejected):
     """It was changed, used or made by somebody else meanwhile."""
+
+
+class Gone(Rejected):
+    """What the caller goes on from is no longer kept. It must read the state anew, and go on from `newest`."""
+
+    def __init__(self, message: str, *, newest: int) -> None:
+        """`newest` is the number to go on from; to be taken before the state is read."""
+        super().__init__(message)
+        self.newest = newest
 
 
 class Forbidden(Rejected):

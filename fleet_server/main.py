@@ -38,12 +38,13 @@ from fleet_server.ingest.service import Ingest
 from fleet_server.news import routes as news_routes
 from fleet_server.presence import routes as presence_routes
 from fleet_server.presence.service import Presence
+from fleet_server.purging import Purge, Purging
 from fleet_server.registry import routes as registry_routes
 from fleet_server.registry.service import Registry
 from fleet_server.scoring import routes as scoring_routes
 from fleet_server.scoring.service import Scoring
 from fleet_server.settings import BadSettings, Settings, TelemetryMode
-from fleet_server.storage import Database
+from fleet_server.storage import Database, changes
 from fleet_server.storage.changes import ChangeFeed
 from fleet_server.telemetry.metrics import TelemetryMetrics
 from fleet_server.telemetry.promise import RETENTION_MS, Bucket, TelemetryStore
@@ -83,6 +84,7 @@ class Rooms:
     courier: Courier
     scoring: Scoring
     telemetry: Telemetry
+    purging: Purging
 
     @property
     def authorities(self) -> list[x509.Certificate]:
@@ -123,6 +125,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         is_listening=lambda: not ingest.why_not_ready(),
     )
     uptime = Uptime(database, journal, registry.directory, clock)
+    access = Access(database, clock)
     enrolment = enrolment_service(settings, base, database, registry, pki=pki, clock=clock)
     EnrolmentMetrics(lambda: enrolment.refusals, metrics)
     telemetry = Telemetry(
@@ -136,6 +139,12 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         metrics=TelemetryMetrics(metrics),
         clock=clock,
     )
+    kept_ms = settings.retention.changes_days * _DAY_MS
+    purges: dict[str, Purge] = {
+        "changes": lambda: changes.purge(database, kept_ms=kept_ms, now_ms=clock.now_ms()),
+        "sessions": access.purge,
+        "time_series": telemetry.purge,
+    }
     return Rooms(
         settings=settings,
         base=base,
@@ -144,7 +153,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         pki=pki,
         metrics=metrics,
         feed=ChangeFeed(database),
-        access=Access(database, clock),
+        access=access,
         registry=registry,
         enrolment=enrolment,
         journal=journal,
@@ -157,6 +166,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         courier=Courier(database, journal, ingest, clock),
         scoring=Scoring(database, registry.directory, presence, clock, is_demo=settings.fleet.is_demo),
         telemetry=telemetry,
+        purging=Purging(purges, metrics, clock),
     )
 
 

@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fleet_server.errors import Conflict, FleetError, Forbidden, NotFound, Rejected, Transient, Untrusted
+from fleet_server.errors import Conflict, FleetError, Forbidden, Gone, NotFound, Rejected, Transient, Untrusted
 
 _log = logging.getLogger(__name__)
 MEDIA_TYPE: Final = "application/problem+json"
@@ -47,6 +47,8 @@ class Problem:
     errors: Sequence[Mapping[str, Any]] = ()
     """One entry for each fault, such as a field's."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    members: Mapping[str, Any] = field(default_factory=dict)
+    """What a program needs to put it right. Source: RFC 9457, 3.2."""
 
     def response(self) -> Response:
         """Return it as `application/problem+json`."""
@@ -55,6 +57,7 @@ class Problem:
             body["detail"] = self.detail
         if self.errors:
             body["errors"] = list(self.errors)
+        body |= self.members
         return JSONResponse(body, status_code=self.status, headers=dict(self.headers), media_type=MEDIA_TYPE)
 
 
@@ -64,6 +67,7 @@ _KINDS: Final[Sequence[tuple[type[FleetError], int, str, str]]] = (
     (Unauthenticated, 401, "not-signed-in", "Sign in first"),
     (NotFound, 404, "not-found", "Not found"),
     (Conflict, 409, "conflict", "Changed or used meanwhile"),
+    (Gone, 410, "gone", "No longer kept"),
     (Forbidden, 403, "forbidden", "Not allowed"),
     (Rejected, 400, "rejected", "The request is at fault"),
     (Untrusted, 403, "untrusted", "Not genuine"),
@@ -75,7 +79,8 @@ def problem_of(error: FleetError) -> Problem:
     """Return how an error of ours looks on HTTP."""
     for kind, status, slug, title in _KINDS:
         if isinstance(error, kind):
-            return Problem(status, slug, title, str(error), headers=_headers_of(error))
+            members = {"newest": error.newest} if isinstance(error, Gone) else {}
+            return Problem(status, slug, title, str(error), headers=_headers_of(error), members=members)
     return Problem(500, "internal", "A defect of this server", str(error))
 
 

@@ -123,6 +123,7 @@ async def _run(
             "commands": rooms.courier.run(),
             "scoring": rooms.scoring.run(rooms.feed),
             "telemetry": rooms.telemetry.run(),
+            "purging": rooms.purging.run(),
         }
     async with asyncio.TaskGroup() as group:
         running = [group.create_task(_must_go_on(name, work, stop), name=name) for name, work in tasks.items()]

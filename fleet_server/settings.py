@@ -173,6 +173,13 @@ class IngestSection(_Section, frozen=True):
     """Heartbeats are acknowledged at most this often, unless there is a birth or a new gap."""
 
 
+class RetentionSection(_Section, frozen=True):
+    """How long the database keeps what is no evidence; journal, ledger, presses, commands and the audit trail are kept for ever."""
+
+    changes_days: Annotated[int, Meta(ge=1, le=3650)] = 7
+    """Days of the change log. Who follows it and was away for longer reads everything anew."""
+
+
 class Settings(_Section, frozen=True):
     """All settings of one server process."""
 
@@ -187,6 +194,7 @@ class Settings(_Section, frozen=True):
     pki: PkiSection = PkiSection()
     supervision: SupervisionSection = SupervisionSection()
     ingest: IngestSection = IngestSection()
+    retention: RetentionSection = RetentionSection()
 
     @property
     def console_url(self) -> str:

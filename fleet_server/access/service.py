@@ -275,6 +275,16 @@ class Access:
         with self._database.read() as connection:
             return store.tokens(connection, scope, after=after, limit=limit)
 
+    def purge(self) -> int:
+        """Forget some of the sessions and links whose time is over; return how many, 0 when there are no more.
+
+        Raises:
+            StorageUnavailable: nothing was forgotten.
+        """
+        with self._database.write() as connection:
+            serialise(connection, _LOCK)
+            return store.purge_proofs(connection, self._clock.now_ms())
+
     def audit(self, scope: Scope, *, before_id: int | None = None, limit: int = 100) -> list[AuditEntry]:
         """Return acts inside `scope`, newest first; `before_id` goes on after a page."""
         with self._database.read() as connection:

@@ -1,11 +1,13 @@
 """Tables of people and programs. Of passwords, sessions, tokens and links only hashes are kept."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import BigInteger, Boolean, Column, Connection, ForeignKey, Index, String, Table, delete, func, insert, select, update
 
 from fleet_server.access.model import Account, Role, Scope, Token
 from fleet_server.storage.database import RowNumber, metadata
+
+_PURGE_ROWS: Final = 500
 
 account = Table(
     "account",
@@ -105,8 +107,7 @@ def forget_proofs(connection: Connection, account_id: int) -> None:
 
 
 def add_session(connection: Connection, digest: str, account_id: int, *, at_ms: int, expires_at_ms: int) -> None:
-    """Write a session, and clear away those that have expired."""
-    connection.execute(delete(session).where(session.c.expires_at_ms <= at_ms))
+    """Write a session."""
     connection.execute(insert(session).values(hash=digest, account_id=account_id, created_at_ms=at_ms, expires_at_ms=expires_at_ms))
 
 
@@ -118,6 +119,15 @@ def session_account(connection: Connection, digest: str, at_ms: int) -> Any | No
         .where(session.c.hash == digest, session.c.expires_at_ms > at_ms, account.c.is_disabled.is_(False))
     )
     return connection.execute(query).first()
+
+
+def purge_proofs(connection: Connection, at_ms: int) -> int:
+    """Delete sessions and links whose time is over, some at a time; return how many, 0 when there are no more."""
+    total = 0
+    for table in (session, one_time_link):
+        some = select(table.c.hash).where(table.c.expires_at_ms <= at_ms).limit(_PURGE_ROWS)
+        total += connection.execute(delete(table).where(table.c.hash.in_(some))).rowcount
+    return total
 
 
 def end_session(connection: Connection, digest: str) -> None:

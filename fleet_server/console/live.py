@@ -20,7 +20,7 @@ from fleet_server.console.pages import Pages, without_ages
 from fleet_server.console.services import ConsoleServices
 from fleet_server.console.shown import Piece, Shown
 from fleet_server.console.views import News, Views, news
-from fleet_server.errors import FleetError, NotFound, Transient
+from fleet_server.errors import FleetError, Gone, NotFound, Transient
 from fleet_server.storage.changes import Change
 
 _log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Feed:
         """Yield events until the browser goes away or may no longer look."""
         yield f"retry: {RETRY_MS}\n\n"
         newest = await asyncio.to_thread(self._services.changes.newest)
-        if not newest - TOO_FAR_BEHIND <= request.after <= newest:
+        if newest - request.after > TOO_FAR_BEHIND:
             yield event("reload", "", number=newest)
             return
         follower = self._services.changes.follow(request.after, unit_path=request.viewer.unit_path)
@@ -81,6 +81,8 @@ class Feed:
             async with aclosing(self._follow(request, follower)) as texts:
                 async for text in texts:
                     yield text
+        except Gone as error:
+            yield event("reload", "", number=error.newest)
         except FleetError as error:
             # The page notices the silence, says so, and asks again by itself.
             _log.warning("the feed of %s ended: %s", request.view, error)

@@ -120,7 +120,11 @@ class Changes(Protocol):
         ...
 
     def follow(self, number: int, *, unit_path: str) -> AsyncGenerator[list[Change], None]:
-        """Yield what came after `number`, then everything new; an empty list now and then as a sign of life."""
+        """Yield what came after `number`, then everything new; an empty list now and then as a sign of life.
+
+        Raises:
+            Gone: some of it is no longer kept, or `number` was never here.
+        """
         ...
 
 

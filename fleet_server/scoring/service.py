@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
-from fleet_server.errors import Transient
+from fleet_server.errors import Gone, Transient
 from fleet_server.presence.layers import PositionStatus
 from fleet_server.presence.service import Presence
 from fleet_server.registry.model import Directory
@@ -57,7 +57,7 @@ class Scoring:
                 async for news in feed.follow(number, unit_path="/"):
                     if not news or any(change.kind in ("position", "registry") for change in news):
                         break
-            except Transient as error:
+            except (Transient, Gone) as error:
                 _log.warning("scoring waits: %s", error)
                 await asyncio.sleep(random.uniform(0.5, 2.0))
 

@@ -6,15 +6,19 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, Column, Connection, Index, Table, Text, func, insert, select
+from sqlalchemy import BigInteger, Column, Connection, Index, Table, Text, delete, func, insert, select
 from sqlalchemy import String as Str
 
-from fleet_server.errors import Transient
+from fleet_server.errors import Gone, Transient
 from fleet_server.storage.database import Database, RowNumber, metadata, serialise
 
 _LOCK: Final = 7_301
+_PURGE_LOCK: Final = 7_308
+_PURGE_ROWS: Final = 500
+"""At once: about 20 ms on SQLite, 10 ms on PostgreSQL."""
 _log = logging.getLogger(__name__)
 
 change = Table(
@@ -61,14 +65,63 @@ def newest(connection: Connection) -> int:
 
 
 def after(connection: Connection, number: int, *, unit_path: str = "/", limit: int = 500) -> list[Change]:
-    """Return news of the units below `unit_path` that came after `number`, oldest first."""
-    rows = connection.execute(
+    """Return news of the units below `unit_path` that came after `number`, oldest first.
+
+    Raises:
+        Gone: see `check_holds`.
+    """
+    query = (
         select(change)
         .where(change.c.number > number, change.c.unit_path.startswith(unit_path, autoescape=True))
         .order_by(change.c.number)
         .limit(limit)
     )
+    rows = connection.execute(query).all()
+    check_holds(connection, number)  # after they were read, so that no purge between the two goes unseen
     return [Change(r.number, r.at_ms, r.unit_path, r.kind, r.subject, json.loads(r.data)) for r in rows]
+
+
+def bounds(connection: Connection) -> tuple[int, int]:
+    """Return the number after which all news is kept, and the newest number; both 0 before there was any."""
+    first = select(func.coalesce(func.min(change.c.number), 1)).scalar_subquery()
+    last = select(func.coalesce(func.max(change.c.number), 0)).scalar_subquery()
+    row = connection.execute(select(first, last)).one()
+    return int(row[0]) - 1, int(row[1])
+
+
+def check_holds(connection: Connection, number: int) -> None:
+    """See that all news after `number` is here.
+
+    Raises:
+        Gone: some was purged, or `number` is of another database than this one, which was restored.
+    """
+    kept_after, newest_number = bounds(connection)
+    if not kept_after <= number <= newest_number:
+        raise Gone(
+            f"What came after change {number} is not all here: the log holds {kept_after + 1} to {newest_number}. "
+            f"Read the state anew, and go on after {newest_number}.",
+            newest=newest_number,
+        )
+
+
+def purge(database: Database, *, kept_ms: int, now_ms: int) -> int:
+    """Forget some of the news that is older than `kept_ms`, oldest first; return how many, 0 when there is no more.
+
+    The newest always stays: it says how far readers can have come. News from the future was told by a clock that was wrong: it is
+    as old as what is around it, and must not hold up the purge until its day comes.
+
+    Raises:
+        StorageUnavailable: nothing was forgotten.
+    """
+    with database.write() as connection:
+        serialise(connection, _PURGE_LOCK)
+        query = select(change.c.number, change.c.at_ms).where(change.c.number < newest(connection)).order_by(change.c.number)
+        rows = connection.execute(query.limit(_PURGE_ROWS))
+        old = [row.number for row in takewhile(lambda row: not now_ms - kept_ms <= row.at_ms <= now_ms, rows)]
+        if old:
+            between = change.c.number.between(old[0], old[-1])  # with both ends PostgreSQL takes the index, statistics or none
+            connection.execute(delete(change).where(between))
+    return len(old)
 
 
 class ChangeFeed:
@@ -107,14 +160,20 @@ class ChangeFeed:
                     self._arrived.notify_all()
 
     async def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[Change]]:
-        """Yield what came after `number`, and then everything new; an empty list every 15 s as a sign of life."""
+        """Yield what came after `number`, and then everything new; an empty list every 15 s as a sign of life.
+
+        Raises:
+            Gone: see `check_holds`; also when the reader takes its news so slowly that they are purged before.
+        """
         while True:
             seen = self._newest
             news = await self._database.run(self._read_after, number, unit_path)
             if news:
                 number = news[-1].number
                 yield news
-            elif not await self._wait_beyond(seen):
+                continue
+            number = max(number, seen)  # in a quiet scope too, what is purged was looked at
+            if not await self._wait_beyond(seen):
                 yield []
 
     async def _wait_beyond(self, seen: int) -> bool:

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from sqlalchemy import BigInteger, Connection, Engine, Integer, MetaData, Table, create_engine, event, make_url, text
 from sqlalchemy.dialects import sqlite
@@ -19,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import NullPool, QueuePool
 
 from fleet_server.errors import Transient, Untrusted
+from fleet_server.storage.wal import WriteAheadLog
 
 metadata: Final = MetaData(
     naming_convention={
@@ -35,6 +36,9 @@ RowNumber: Final = BigInteger().with_variant(Integer, "sqlite")
 
 _FULL: Final = "the database has no room left: free disk space, then it goes on by itself"
 _AWAY: Final = "the database does not answer: check that it runs and can be reached"
+
+_BUSY_MS: Final = 15_000
+"""How long writers of several processes wait for each other."""
 
 _DAMAGED: Final = "the database's file is damaged, or is no database: stop the server and restore it from a backup"
 _BAD_FILE: Final = (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
@@ -80,6 +84,7 @@ class Database:
         self.url: Final = url
         self.engine: Final[Engine] = _engine(url)
         self._writing = threading.RLock()
+        self._wal = WriteAheadLog(self.engine.url.database or "", busy_ms=_BUSY_MS)
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -111,10 +116,12 @@ class Database:
         """
         with _translated():
             if self.is_sqlite:
-                with self._writing, self.engine.connect().execution_options(is_writer=True) as connection, connection.begin():
-                    connection.info["changed"] = False
-                    yield connection
-                    is_changed = connection.info["changed"]
+                with self._writing, self.engine.connect().execution_options(is_writer=True) as connection:
+                    with connection.begin():
+                        connection.info["changed"] = False
+                        yield connection
+                        is_changed = connection.info["changed"]
+                    self._wal.bound(cast("sqlite3.Connection", connection.connection.driver_connection))
             else:
                 with self.engine.begin() as connection:
                     connection.info["changed"] = False
@@ -163,7 +170,7 @@ def _engine(url: str) -> Engine:
         url,
         poolclass=NullPool if ":memory:" in url else QueuePool,
         **({} if ":memory:" in url else _POOL),
-        connect_args={"check_same_thread": False, "timeout": 15, "isolation_level": None},
+        connect_args={"check_same_thread": False, "isolation_level": None},
     )
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
@@ -182,7 +189,7 @@ def _configure_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA busy_timeout = 15000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_MS:d}")
 
 
 def _begin_sqlite(connection: Connection) -> None:

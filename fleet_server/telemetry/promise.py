@@ -85,8 +85,15 @@ class TelemetryStore(Protocol):
         """
         ...
 
-    def purge(self, now_ms: int) -> None:
-        """Forget what is older than its retention, where the store does not do so by itself."""
+    def purge(self, now_ms: int) -> int:
+        """Forget some of what is older than its retention, where the store does not do so by itself.
+
+        Returns:
+            How many points; 0 when there is no more.
+
+        Raises:
+            TelemetryUnavailable: the store does not answer.
+        """
         ...
 
     def close(self) -> None:

@@ -24,7 +24,6 @@ _GATHER_S: Final = 1.0
 _FIRST_BACKOFF_S: Final = 1.0
 _MAX_BACKOFF_S: Final = 60.0
 _HOURS_S: Final = 60.0
-_PURGE_S: Final = 600.0
 
 
 class Telemetry:
@@ -67,7 +66,6 @@ class Telemetry:
             group.create_task(self._every(self._state_interval_s, self.write_states), name="telemetry-states")
             group.create_task(self._every(self._figures_interval_s, self.write_figures), name="telemetry-figures")
             group.create_task(self._every(_HOURS_S, self._hours.advance), name="telemetry-hours")
-            group.create_task(self._every(_PURGE_S, lambda: self._store.purge(self._clock.now_ms())), name="telemetry-purge")
 
     def lag(self) -> Lag:
         """Return how far behind the journal the time series are."""
@@ -76,6 +74,10 @@ class Telemetry:
     def advance(self) -> int:
         """Write the next rows of the journal; return how many. See `TelemetryWriter.advance`."""
         return self._writer.advance()
+
+    def purge(self) -> int:
+        """Forget some of what is older than its retention; return how many points. See `TelemetryStore.purge`."""
+        return self._store.purge(self._clock.now_ms())
 
     def write_states(self) -> None:
         """Write the state of every position and station as it is now.

@@ -123,13 +123,11 @@ class SqliteTelemetry:
             except sqlite3.Error as error:
                 raise TelemetryUnavailable(f"{self._path} cannot be read: {error}") from error
 
-    def purge(self, now_ms: int) -> None:
-        """Forget what is too old, in small transactions."""
-        for bucket, kept_ms in self._retention_ms.items():
-            while self._purge_some(bucket, now_ms - kept_ms) == _PURGE_ROWS:
-                pass
+    def purge(self, now_ms: int) -> int:
+        """See `TelemetryStore`."""
+        return sum(self._purge(bucket, now_ms - kept_ms) for bucket, kept_ms in self._retention_ms.items())
 
-    def _purge_some(self, bucket: Bucket, before_ms: int) -> int:
+    def _purge(self, bucket: Bucket, before_ms: int) -> int:
         statement = (
             "DELETE FROM point WHERE (series_id, at_ms) IN (SELECT series_id, at_ms FROM point "
             "JOIN series ON series.id = series_id WHERE bucket = ? AND at_ms < ? LIMIT ?)"

@@ -220,17 +220,26 @@ class Ledger:
             done += folded
             if progress is not None:
                 progress(done, max(done, total))
-        with self._database.read() as connection:
-            return sum(1 for _ in store.all_rows(connection))
+        return sum(1 for _ in self._all_rows())
 
     def fingerprint(self) -> str:
         """Return the SHA-256 (hex) of all rows in their order: equal ledgers have equal fingerprints."""
         digest = hashlib.sha256()
-        with self._database.read() as connection:
-            for row in store.all_rows(connection):
-                numbers = [getattr(row.parts, name) for name in PART_NAMES]
-                digest.update(msgspec.json.encode([row.position_id, row.function, row.hour_ms, row.unit_path, *numbers]) + b"\n")
+        for row in self._all_rows():
+            numbers = [getattr(row.parts, name) for name in PART_NAMES]
+            digest.update(msgspec.json.encode([row.position_id, row.function, row.hour_ms, row.unit_path, *numbers]) + b"\n")
         return digest.hexdigest()
+
+    def _all_rows(self) -> Iterator[LedgerRow]:
+        """Yield all rows in their order, in many short transactions: a long one would keep the database from tidying up."""
+        last: LedgerRow | None = None
+        while True:
+            with self._database.read() as connection:
+                rows = store.rows_after(connection, last)
+            if not rows:
+                return
+            yield from rows
+            last = rows[-1]
 
 
 def _subjects_of_hour(wiring: Wiring, hour_ms: int) -> list[tuple[str, int]]:

@@ -7,7 +7,6 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -22,7 +21,6 @@ from sqlalchemy import (
     insert,
     select,
     tuple_,
-    update,
 )
 
 from firmware_agent.contract.ids import BootId, NodeId
@@ -65,7 +63,6 @@ ledger_undated = Table(
     Column("received_to_ms", BigInteger, nullable=False),
     Column("mono_from_ms", BigInteger, nullable=False),
     Column("mono_to_ms", BigInteger, nullable=False),
-    Column("is_settled", Boolean, nullable=False),
 )
 """Boots whose heartbeats came before any trusted clock: their hours move once the boot's offset is known."""
 
@@ -162,17 +159,14 @@ def hours_of(connection: Connection, position_id: str, *, from_ms: int, to_ms: i
     return [_row(row) for row in connection.execute(query)]
 
 
-def all_rows(connection: Connection) -> Iterator[LedgerRow]:
-    """Yield the whole ledger in its fixed order: position, function, hour, compared byte by byte."""
-    after: tuple[Any, ...] = ("", "", -1)
+def rows_after(connection: Connection, last: LedgerRow | None, *, limit: int = 5_000) -> list[LedgerRow]:
+    """Return rows after `last` (None: from the first) in the ledger's fixed order: position, function, hour, compared byte by byte."""
     key = (ledger.c.position_id, ledger.c.function, ledger.c.hour_ms)
-    while True:
-        query = select(ledger).where(tuple_(*key) > tuple_(*after)).order_by(*key).limit(5_000)
-        rows = [_row(row) for row in connection.execute(query)]
-        yield from rows
-        if not rows:
-            return
-        after = (rows[-1].position_id, rows[-1].function, rows[-1].hour_ms)
+    query = select(ledger).order_by(*key).limit(limit)
+    if last is not None:
+        place: tuple[Any, ...] = (last.position_id, last.function, last.hour_ms)
+        query = query.where(tuple_(*key) > tuple_(*place))
+    return [_row(row) for row in connection.execute(query)]
 
 
 def clear(connection: Connection) -> None:
@@ -254,10 +248,9 @@ def _among(marks: Sequence[Dirty]) -> Iterator[ColumnElement[bool]]:
 
 def unsettled(connection: Connection) -> dict[BootKey, Undated]:
     """Return boots whose offset is not known yet."""
-    query = select(ledger_undated).where(ledger_undated.c.is_settled.is_(False))
     return {
         (NodeId(r.node_id), BootId(r.boot)): Undated(r.received_from_ms, r.received_to_ms, r.mono_from_ms, r.mono_to_ms)
-        for r in connection.execute(query)
+        for r in connection.execute(select(ledger_undated))
     }
 
 
@@ -270,18 +263,15 @@ def save_undated(connection: Connection, boots: Mapping[BootKey, Undated]) -> No
     upsert = statement.on_conflict_do_update(
         index_elements=list(ledger_undated.primary_key.columns), set_={name: statement.excluded[name] for name in names}
     )
-    values = [
-        {"node_id": node, "boot": boot, "is_settled": False} | {name: getattr(span, name) for name in names}
-        for (node, boot), span in boots.items()
-    ]
+    values = [{"node_id": node, "boot": boot} | {name: getattr(span, name) for name in names} for (node, boot), span in boots.items()]
     connection.execute(upsert, values)
 
 
 def settle_boots(connection: Connection, boots: Iterable[BootKey]) -> None:
-    """Take note that the offsets of these boots are known."""
+    """Forget boots whose offsets are known now."""
     for node, boot in boots:
         mine = (ledger_undated.c.node_id == node) & (ledger_undated.c.boot == boot)
-        connection.execute(update(ledger_undated).where(mine).values(is_settled=True))
+        connection.execute(delete(ledger_undated).where(mine))
 
 
 # ---- inputs and state ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 import asyncio
 import ctypes
+import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -15,13 +17,15 @@ from provisioning.broker.promise import BrokerFailed
 
 _PR_SET_PDEATHSIG: Final = 1
 _LIBC: Final = ctypes.CDLL(None)
+_LOOK_S: Final = 60.0
+_MAX_LOG_BYTES: Final = 5_000_000
 
 
 class Child:
     """One child process. Linux kills it when we die; besides, its standard input ends then."""
 
     def __init__(self, name: str, argv: Sequence[str | Path], *, log: Path) -> None:
-        """`log`: where its output goes; it starts empty at each start."""
+        """`log`: where its output goes; it starts empty at each start. Beyond 5 MB its content moves to `….1`."""
         self._name = name
         self._argv = [str(part) for part in argv]
         self._log = log
@@ -41,7 +45,8 @@ class Child:
         """
         self._is_wanted = True
         try:
-            with self._log.open("wb") as log:
+            self._log.write_bytes(b"")
+            with self._log.open("ab") as log:  # what is appended stays right when the file is emptied below it
                 self._process = await asyncio.create_subprocess_exec(
                     *self._argv,
                     stdin=asyncio.subprocess.PIPE,
@@ -98,10 +103,27 @@ class Child:
         while True:
             assert self._process is not None, f"{self._name} was not started"
             process = self._process
-            status = await process.wait()
+            status = await self._end_of(process)
             if self._is_wanted and process is self._process:
                 return f"{self._name} ended with status {status}: {self.last_words()}"
             await asyncio.sleep(0.1)  # stopped on purpose: it may be started again
+
+    async def _end_of(self, process: asyncio.subprocess.Process) -> int:
+        """Wait for its end, and keep its log short meanwhile; return its status."""
+        ended = asyncio.ensure_future(process.wait())
+        try:
+            while not (await asyncio.wait({ended}, timeout=_LOOK_S))[0]:
+                self._shorten_log()
+            return ended.result()
+        finally:
+            ended.cancel()
+
+    def _shorten_log(self) -> None:
+        with suppress(OSError):  # somebody took it away: nothing grows
+            if self._log.stat().st_size > _MAX_LOG_BYTES:
+                with suppress(OSError):  # the disk is full: all the more it must go
+                    shutil.copyfile(self._log, self._log.with_name(f"{self._log.name}.1"))
+                os.truncate(self._log, 0)
 
     def last_words(self) -> str:
         """Return the last line of its log."""

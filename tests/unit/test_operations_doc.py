@@ -7,11 +7,15 @@ from typing import Any
 import pytest
 import typer
 
+import fleet_server.main  # noqa: F401  # knows every table
 from firmware_agent.__main__ import app as agent_app
 from fleet_server.__main__ import app as fleet_app
 from fleet_server.access.model import PERMISSIONS, Permission
+from fleet_server.access.service import LINK_MS, SESSION_MS
 from fleet_server.registry.csv_cells import OPTIONAL, REQUIRED
 from fleet_server.settings import Settings
+from fleet_server.storage import metadata
+from fleet_server.telemetry.promise import RETENTION_MS, Bucket
 from provisioning.__main__ import app as ca_app
 from tests.compose_file import ROOT
 
@@ -76,6 +80,25 @@ def test_ports_are_the_defaults() -> None:
     settings = Settings()
     for port in (settings.http.port, settings.est.port, settings.broker.devices_port):
         assert re.search(rf"^\| {port} \|", TEXT, re.MULTILINE), port
+
+
+def _section(heading: str) -> str:
+    return TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_every_table_of_the_database_has_a_retention() -> None:
+    rows = [row.split("|")[1:-1] for row in _section("Disk, retention, purge").splitlines() if "| SQL |" in row]
+    named = [name for data, *_ in rows for name in re.findall(r"`(\w+)`", data)]
+    assert sorted(named) == sorted(metadata.tables)
+    assert all(kept.strip() and purged_by.strip() for *_, kept, purged_by in rows)
+
+
+def test_what_is_purged_is_what_the_settings_say() -> None:
+    section, settings = _section("Disk, retention, purge"), Settings()
+    assert f"{settings.retention.changes_days} days (`[retention] changes_days`)" in section
+    assert f"{settings.telemetry.retention_days} days (embedded: `[telemetry] retention_days`)" in section
+    for days in (RETENTION_MS[Bucket.COLD] // 86_400_000, SESSION_MS // 3_600_000, LINK_MS // 3_600_000):
+        assert re.search(rf"\b{days} (days|h)\b", section), days
 
 
 def test_links_inside_the_page_resolve() -> None:

@@ -30,6 +30,8 @@ def test_ready_and_status(command: Command, installed: str, serve: Callable[...,
     assert set(status["checks"]) == {"database", "ingest", "crl"}
     metrics = httpx.get(f"{ready['console_url']}/metrics").text
     assert 'ssz_enrolment_refusals_total{cause="wrong_code"} 0.0' in metrics
+    for data in ("changes", "sessions", "time_series"):
+        assert f'ssz_purged_rows_total{{data="{data}"}} 0.0' in metrics
     (left,) = (float(line.split()[1]) for line in metrics.splitlines() if line.startswith("ssz_crl_left_seconds "))
     assert 6 * 86_400 < left <= 7 * 86_400
 

@@ -5,6 +5,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from sqlalchemy import Column, Integer, MetaData, String, Table, insert, select,
 from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from fleet_server.errors import Transient
-from fleet_server.storage import Database, StorageFull, StorageUnavailable, changes
+from fleet_server.errors import Gone, Transient
+from fleet_server.storage import Database, StorageFull, StorageUnavailable, changes, wal
 from fleet_server.storage.changes import ChangeFeed
 from fleet_server.storage.database import StorageDamaged
 from tests.servers.postgres import Cluster, find_postgres
@@ -171,6 +172,160 @@ async def test_feed_hears_of_another_process(database: Database) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     other.close()
+
+
+KEPT_MS = 7 * 86_400_000
+NOW_MS = 1_795_485_600_000
+OLD_MS = NOW_MS - KEPT_MS - 1
+
+
+def tell(database: Database, *ages: int, unit_path: str = "/a/") -> None:
+    """Write news of these moments."""
+    with database.write() as connection:
+        for at_ms in ages:
+            changes.append(connection, at_ms=at_ms, unit_path=unit_path, kind="position", subject="LMP-1", data={})
+
+
+def purge(database: Database) -> int:
+    return changes.purge(database, kept_ms=KEPT_MS, now_ms=NOW_MS)
+
+
+def kept(database: Database) -> list[int]:
+    with database.read() as connection:
+        return [change.number for change in changes.after(connection, changes.bounds(connection)[0])]
+
+
+def test_old_news_is_purged_and_the_newest_stays(database: Database) -> None:
+    assert purge(database) == 0
+    tell(database, OLD_MS, OLD_MS, NOW_MS - KEPT_MS, NOW_MS)
+    assert purge(database) == 2
+    assert kept(database) == [3, 4]
+    assert changes.purge(database, kept_ms=KEPT_MS, now_ms=NOW_MS + 10 * KEPT_MS) == 1
+    assert purge(database) == 0
+    tell(database, NOW_MS)
+    assert kept(database) == [4, 5]
+
+
+def test_purge_goes_in_pieces(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_PURGE_ROWS", 2)
+    tell(database, *[OLD_MS] * 5, NOW_MS)
+    assert [purge(database) for _ in range(4)] == [2, 2, 1, 0]
+    assert kept(database) == [6]
+
+
+def test_news_that_a_wrong_clock_dated_holds_nothing_up_and_leaves_no_hole(database: Database) -> None:
+    tell(database, OLD_MS, NOW_MS + 70 * 365 * 86_400_000, OLD_MS, NOW_MS, 0, NOW_MS)
+    assert purge(database) == 3
+    assert purge(database) == 0
+    assert kept(database) == [4, 5, 6]
+
+
+def test_several_servers_purge_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_PURGE_ROWS", 10)
+    tell(database, *[OLD_MS] * 300, NOW_MS)
+    others = [Database(database.url) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        done = pool.map(lambda other: sum(iter(lambda: purge(other), 0)), others)
+    assert sum(done) == 300
+    assert kept(database) == [301]
+    for other in others:
+        other.close()
+
+
+def test_reader_is_told_when_what_it_goes_on_from_was_purged(database: Database) -> None:
+    tell(database, OLD_MS, OLD_MS, NOW_MS, NOW_MS)
+    assert purge(database) == 2
+    with database.read() as connection:
+        assert [change.number for change in changes.after(connection, 2)] == [3, 4]
+        for number in (0, 1):
+            with pytest.raises(Gone, match="log holds 3 to 4") as told:
+                changes.after(connection, number)
+            assert told.value.newest == 4
+
+
+def test_reader_is_told_when_its_number_was_never_given(database: Database) -> None:
+    with database.read() as connection:
+        assert changes.after(connection, 0) == []
+        with pytest.raises(Gone):
+            changes.after(connection, 1)
+
+
+async def test_follower_that_was_too_slow_is_told(database: Database) -> None:
+    tell(database, OLD_MS, OLD_MS, NOW_MS)
+    feed = ChangeFeed(database)
+    stream = feed.follow(0, unit_path="/a/")
+    assert len(await anext(stream)) == 3
+    stream = feed.follow(1, unit_path="/a/")
+    purge(database)
+    with pytest.raises(Gone):
+        await anext(stream)
+
+
+async def test_follower_in_a_quiet_scope_missed_nothing(database: Database) -> None:
+    feed = ChangeFeed(database, poll_s=0.05)
+    running = asyncio.create_task(feed.run())
+    waiting = asyncio.ensure_future(anext(feed.follow(0, unit_path="/quiet/")))
+    for number in (1, 2):
+        await asyncio.to_thread(tell, database, OLD_MS)
+        for _ in range(2_000):
+            if feed._newest == number:
+                break
+            await asyncio.sleep(0.01)
+    await asyncio.to_thread(purge, database)
+    await asyncio.to_thread(tell, database, NOW_MS, unit_path="/quiet/")
+    async with asyncio.timeout(20):
+        assert [change.number for change in await waiting] == [3]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def test_log_of_writes_stays_short_though_somebody_always_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "_MAX_BYTES", 1_000_000)
+    database = Database(f"sqlite:///{tmp_path / 'fleet.db'}")
+    metadata.create_all(database.engine, tables=[thing])
+    one, two = threading.Semaphore(0), threading.Semaphore(0)
+    is_over = threading.Event()
+
+    def read(mine: threading.Semaphore, other: threading.Semaphore) -> None:
+        while not is_over.is_set():
+            with database.read() as connection:
+                connection.execute(select(thing.c.id).limit(1)).all()
+                other.release()
+                mine.acquire(timeout=10)  # nobody ends before the other has begun anew
+
+    with ThreadPoolExecutor(2) as pool:
+        readers = [pool.submit(read, one, two)]
+        two.acquire()
+        readers.append(pool.submit(read, two, one))
+        for number in range(1_000):
+            put(database, number, "x" * 4000)
+        size = (tmp_path / "fleet.db-wal").stat().st_size
+        is_over.set()
+        for semaphore in (one, two):
+            semaphore.release()
+        for reader in readers:
+            reader.result()
+    database.close()
+    assert size < 4_000_000, size  # 8 kB a commit: 8 MB and more were written
+
+
+def test_reader_that_stays_lets_the_log_grow_and_the_next_write_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wal, "_MAX_BYTES", 100_000)
+    monkeypatch.setattr(wal, "_MAX_WAIT_S", 0)
+    database = Database(f"sqlite:///{tmp_path / 'fleet.db'}")
+    metadata.create_all(database.engine, tables=[thing])
+    log = tmp_path / "fleet.db-wal"
+    with database.read() as connection:
+        assert connection.execute(select(thing)).all() == []
+        for number in range(100):
+            put(database, number, "x" * 4000)
+        assert connection.execute(select(thing)).all() == []
+        assert log.stat().st_size > 300_000
+    for number in range(100, 200):
+        put(database, number, "x" * 4000)
+    assert log.stat().st_size < 200_000
+    assert len(names(database)) == 200
+    database.close()
 
 
 def test_full_disk_is_told_and_nothing_is_half_done(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
 from fleet_server import problems
-from fleet_server.errors import Conflict, FleetError, Forbidden, NotFound, Rejected, Transient, Untrusted
+from fleet_server.errors import Conflict, FleetError, Forbidden, Gone, NotFound, Rejected, Transient, Untrusted
 from fleet_server.problems import TooManyTries, Unauthenticated
 from fleet_server.storage import StorageUnavailable
 
@@ -44,6 +44,7 @@ async def ask(app: FastAPI, method: str = "GET", path: str = "/fails", json: obj
     [
         (NotFound("no such position"), 404, "not-found"),
         (Conflict("changed meanwhile"), 409, "conflict"),
+        (Gone("purged", newest=7), 410, "gone"),
         (Forbidden("not yours"), 403, "forbidden"),
         (Rejected("too long"), 400, "rejected"),
         (Untrusted("forged"), 403, "untrusted"),

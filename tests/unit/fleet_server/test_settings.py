@@ -26,6 +26,7 @@ def test_example_shows_every_field_with_its_default() -> None:
         ("[http]\npublic_url = 'https://fleet.example/'", "public_url"),
         ("[broker]\nmode = 'rabbit'", "mode"),
         ("[supervision]\ncamera_s = 0", "camera_s"),
+        ("[retention]\nchanges_days = 0", "changes_days"),
         ("not toml", "fleet.toml"),
     ],
 )

@@ -259,7 +259,6 @@ def upgrade() -> None:
         sa.Column("received_to_ms", sa.BigInteger(), nullable=False),
         sa.Column("mono_from_ms", sa.BigInteger(), nullable=False),
         sa.Column("mono_to_ms", sa.BigInteger(), nullable=False),
-        sa.Column("is_settled", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("node_id", "boot", name=op.f("pk_ledger_undated")),
     )
     op.create_table(

@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from fleet_server.access import audit
+from fleet_server.access import audit, store
 from fleet_server.access.model import Principal, Role, Scope
 from fleet_server.access.service import LINK_MS, SESSION_MS, Access
 from fleet_server.errors import Conflict, Forbidden, NotFound, Rejected
@@ -335,6 +335,35 @@ class TestTokens:
                 access.revoke_token(name, by=local)
         assert access.tokens(local.scope) == []
         assert [token.name for token in access.tokens(Scope.ALL)] == ["export"]
+
+
+def count(database: Database, table: str) -> int:
+    with database.read() as connection:
+        return int(connection.execute(text(f'SELECT count(*) FROM "{table}"')).scalar_one())
+
+
+def test_what_has_expired_is_purged_and_nothing_else(access: Access, person: Person, database: Database, clock: Any) -> None:
+    person()
+    access.create_account("malee", Role.VENDOR, "/", by=Principal.LOCAL)
+    clock.advance(SESSION_MS - 1)
+    fresh = access.log_in("somchai", PASSWORD, address="a")
+    assert access.purge() == 0
+    clock.advance(1)
+    assert access.purge() == 1
+    assert access.principal_of_session(fresh).name == "somchai"
+    clock.advance(LINK_MS)
+    assert access.purge() == 2
+    assert access.purge() == count(database, "session") == count(database, "one_time_link") == 0
+    assert count(database, "account") == 2
+
+
+def test_many_expired_sessions_go_in_pieces(access: Access, person: Person, clock: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PURGE_ROWS", 2)
+    person()
+    for _ in range(4):
+        access.log_in("somchai", PASSWORD, address="a")
+    clock.advance(SESSION_MS)
+    assert [access.purge() for _ in range(4)] == [2, 2, 1, 0]
 
 
 def test_only_hashes_are_stored(access: Access, person: Person, database: Database) -> None:

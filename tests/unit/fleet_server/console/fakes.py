@@ -21,7 +21,7 @@ from fleet_server.console.facts import (
     Zone,
 )
 from fleet_server.console.services import ConsoleServices
-from fleet_server.errors import NotFound, Rejected
+from fleet_server.errors import Gone, NotFound, Rejected
 from fleet_server.presence.layers import Layer, LayerStatus
 from fleet_server.presence.model import Segment, State
 from fleet_server.problems import Unauthenticated
@@ -108,6 +108,7 @@ class FakeWorld:
         self.sessions = {SESSION: Viewer("somchai", "ccoc_operator", STATION, may_acknowledge=True)}
         self.links = {LINK: "somchai"}
         self.numbers = 0
+        self.kept_after = 0
         self.log: list[Change] = []
         self.acted: list[tuple[str, str]] = []
 
@@ -270,6 +271,8 @@ class FakeWorld:
 
     async def follow(self, number: int, *, unit_path: str) -> AsyncGenerator[list[Change], None]:
         while True:
+            if not self.kept_after <= number <= self.numbers:
+                raise Gone("purged", newest=self.numbers)
             news = [change for change in self.log if change.number > number]
             if news:
                 number = news[-1].number

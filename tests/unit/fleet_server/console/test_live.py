@@ -109,7 +109,20 @@ async def test_a_page_that_is_too_far_behind_loads_anew(world: FakeWorld) -> Non
 
 async def test_a_page_from_before_a_restored_database_loads_anew(world: FakeWorld) -> None:
     async with aclosing(stream(world, request(after=99))) as events:
-        assert "event: reload" in await until(events, lambda event: "retry" not in event)
+        assert await until(events, lambda event: "event: reload" in event) == live.event("reload", "", number=0)
+
+
+async def test_a_page_that_missed_what_was_purged_loads_anew(world: FakeWorld) -> None:
+    world.numbers, world.kept_after = 9, 3
+    async with aclosing(stream(world, request(after=2))) as events:
+        assert await until(events, lambda event: "event: reload" in event) == live.event("reload", "", number=9)
+
+
+async def test_a_page_whose_feed_was_too_slow_loads_anew(world: FakeWorld) -> None:
+    async with aclosing(stream(world, request())) as events:
+        await until(events, is_update)
+        world.numbers, world.kept_after = 9, 3
+        assert await until(events, lambda event: "event: reload" in event)
 
 
 async def test_a_position_that_comes_or_goes_brings_the_list_and_not_the_page(world: FakeWorld) -> None:

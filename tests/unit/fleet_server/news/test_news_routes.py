@@ -18,10 +18,13 @@ from fleet_server.storage.changes import ChangeFeed
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 PASSWORD = "ถูกต้อง ม้า แบตเตอรี่ 42"
 
+NOW_MS = 1_795_485_600_000
+HOUR_MS = 3_600_000
 
-def tell(database: Database, unit_path: str, subject: str) -> None:
+
+def tell(database: Database, unit_path: str, subject: str, *, at_ms: int = NOW_MS) -> None:
     with database.write() as connection:
-        changes.append(connection, at_ms=1, unit_path=unit_path, kind="press", subject=subject, data={"n": subject})
+        changes.append(connection, at_ms=at_ms, unit_path=unit_path, kind="press", subject=subject, data={"n": subject})
 
 
 def news_of(database: Database) -> Any:
@@ -107,3 +110,47 @@ async def test_stream_ends_with_the_right_to_it(database: Database, clock: Any, 
             assert [event async for event in events] == []
     finally:
         watching.cancel()
+
+
+def purged(database: Database) -> None:
+    """Write five pieces of news of which the first two are purged."""
+    for n in range(5):
+        tell(database, "/a/", str(n), at_ms=NOW_MS - 2 * HOUR_MS if n < 2 else NOW_MS)
+    assert changes.purge(database, kept_ms=HOUR_MS, now_ms=NOW_MS) == 2
+
+
+@pytest.mark.parametrize("seen", [0, 1, 6])
+async def test_who_missed_what_was_purged_is_told_to_read_anew(database: Database, api: Any, seen: int) -> None:
+    purged(database)
+    async with api.client(news_of(database)) as web:
+        page = await web.get("/changes", params={"after": seen})
+        stream = await web.get("/changes/stream", headers={"Last-Event-ID": str(seen)})
+        again = await web.get("/changes", params={"after": page.json()["newest"]})
+    for answer in (page, stream):
+        assert answer.status_code == 410
+        assert answer.json()["type"] == "/problems/gone"
+        assert answer.json()["newest"] == 5
+    assert again.json() == {"items": [], "last": 5}
+
+
+async def test_who_missed_nothing_goes_on(database: Database, api: Any) -> None:
+    purged(database)
+    async with api.client(news_of(database)) as web:
+        rest = (await web.get("/changes", params={"after": 2})).json()
+        everything = (await web.get("/changes")).json()
+        none_yet = (await web.get("/changes", params={"unit": "/b/"})).json()
+    assert [item["number"] for item in rest["items"]] == [3, 4, 5]
+    assert everything == rest
+    assert none_yet == {"items": [], "last": 2}
+
+
+async def test_stream_of_a_slow_reader_ends_when_its_news_was_purged(database: Database) -> None:
+    for n in range(600):
+        tell(database, "/a/", str(n), at_ms=NOW_MS - 2 * HOUR_MS)
+    events = routes._events(database, ChangeFeed(database), 0, unit_path="/", may_listen=lambda: True)
+    async with asyncio.timeout(10):
+        assert await anext(events) == ": connected\n\n"
+        assert (await anext(events)).count("id: ") == 500
+        while changes.purge(database, kept_ms=HOUR_MS, now_ms=NOW_MS):
+            pass
+        assert [event async for event in events] == []

@@ -1,12 +1,14 @@
 """Criterion 3 from live state: what counts, what is left out, and what is told."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
 
 from firmware_agent.contract.vocabulary import Function, Kind, Verdict
 from fleet_server.access.model import Scope
+from fleet_server.errors import Gone
 from fleet_server.presence.service import Presence
 from fleet_server.scoring.innovation import units_above
 from fleet_server.scoring.model import Flag
@@ -134,6 +136,34 @@ async def test_running_it_follows_the_positions(station: Station) -> None:
         await until(station, [0, 3, 2])
         await asyncio.to_thread(station.says, T0 + 2_000)
         await until(station, [0, 3, 2, 3])
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+class PurgedOnce(changes.ChangeFeed):
+    """Tells the first who follows that its news is gone."""
+
+    is_told = False
+
+    async def follow(self, number: int, *, unit_path: str) -> AsyncIterator[list[changes.Change]]:
+        if not self.is_told:
+            self.is_told = True
+            raise Gone("purged", newest=number)
+        async for news in super().follow(number, unit_path=unit_path):
+            yield news
+
+
+async def test_running_it_looks_anew_when_the_news_was_purged(station: Station) -> None:
+    feed = PurgedOnce(station.world.database, poll_s=0.05)
+    tasks = [asyncio.create_task(feed.run()), asyncio.create_task(station.scoring.run(feed))]
+    try:
+        await until(station, [0])
+        await asyncio.to_thread(station.says, T0)
+        await until(station, [0, 3])
+        assert feed.is_told
     finally:
         for task in tasks:
             task.cancel()
