@@ -162,12 +162,16 @@ class Ledger:
         now = {ref.id: _inputs(ref, wiring) for ref in wiring.directory.positions.values()}
         with self._database.write() as connection:
             before = store.inputs(connection)
-            changed = {name: inputs for name, inputs in now.items() if before.get(name) != inputs}
-            for name, inputs in changed.items():
-                since_ms = max(started_ms, _first_difference_ms(before.get(name), inputs))
-                store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in hours(since_ms, closed_ms)])
             store.forget_positions(connection, before.keys() - now.keys())
-            store.save_inputs(connection, changed)
+        changed = [name for name, inputs in now.items() if before.get(name) != inputs]
+        at_once = max(1, _MARKS // max(1, len(hours(started_ms, closed_ms))))
+        for start in range(0, len(changed), at_once):
+            some = {name: now[name] for name in changed[start : start + at_once]}
+            with self._database.write() as connection:
+                for name, inputs in some.items():
+                    since_ms = max(started_ms, _first_difference_ms(before.get(name), inputs))
+                    store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in hours(since_ms, closed_ms)])
+                store.save_inputs(connection, some)
         self._synced = wiring.directory.version
 
     def mark(self, position_id: str, span: Span) -> list[tuple[str, int]]:
