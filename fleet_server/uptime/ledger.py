@@ -184,7 +184,7 @@ class Ledger:
     # ---- folding ----------------------------------------------------------------------------------------------------
 
     def settle(self, *, limit: int = _MARKS, is_all: bool = False, stopping: threading.Event | None = None) -> int:
-        """Fold what is due (or all that is marked), oldest first, at most `limit` marks; return how many it had.
+        """Fold what is due (or all that is marked), newest first, at most `limit` marks; return how many it had.
 
         Once `stopping` is set it leaves the rest.
         """
@@ -200,10 +200,10 @@ class Ledger:
                     store.done(connection, mine)
         return len(marks)
 
-    def backlog(self, *, is_all: bool = False) -> int:
-        """Return how many marks are due, or wait at all."""
+    def backlog(self, *, from_ms: int = 0, is_all: bool = False) -> int:
+        """Return how many marks of hours from `from_ms` on are due, or wait at all."""
         with self._database.read() as connection:
-            return store.dirty_count(connection, now_ms=None if is_all else self._clock.now_ms())
+            return store.dirty_count(connection, from_ms=from_ms, now_ms=None if is_all else self._clock.now_ms())
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Drop the ledger and fold it again from the journal; return the number of rows.

@@ -321,6 +321,20 @@ def test_a_change_of_many_positions_is_marked_in_small_steps(world: World, monke
     assert usage.parts.working_ms == 29_000
 
 
+def test_the_newest_hour_is_folded_before_a_repair_of_the_past(world: World, camera: str) -> None:
+    camera_beats(world, T0, T0 + 20_000)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 9 * HOUR
+    settle(uptime)
+    world.change(camera, supervision_ms=30_000)
+    world.clock.at_ms += HOUR
+    uptime._ledger.sync_registry()
+    uptime._ledger.close_hours()
+    assert uptime._ledger.settle(limit=1) == 1
+    assert (uptime.backlog(), uptime.backlog(from_ms=T0 + 8 * HOUR)) == (8, 0)
+    assert len(uptime.hours("CAM-A", scope=Scope.ALL, from_ms=T0 + 8 * HOUR, to_ms=T0 + 9 * HOUR)) == 1
+
+
 def marks_by_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     marked, mark = [0], store.mark
 
