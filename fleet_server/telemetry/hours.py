@@ -50,12 +50,11 @@ class HourWriter:
         Raises:
             Transient: store or database are away; the cursor stays.
         """
-        if self._ledger.backlog():
-            return
         start_ms = self._journal.cursor(CURSOR)
-        if self._ledger.closed_ms() > start_ms:
+        if self._ledger.closed_ms() > start_ms and not self._ledger.backlog(from_ms=start_ms):
             start_ms = self._write_new(start_ms)
-        self._write_late(start_ms)
+        if not self._ledger.backlog():
+            self._write_late(start_ms)
 
     def _write_new(self, start_ms: int) -> int:
         found: list[tuple[PositionRef, list[LedgerHour]]] = []

@@ -50,8 +50,8 @@ class LedgerSource(Protocol):
         """Return the end of the newest closed hour, 0 while there is none."""
         ...
 
-    def backlog(self) -> int:
-        """Return how many hours are due to be folded; those that a node still replays are not yet."""
+    def backlog(self, *, from_ms: int = 0) -> int:
+        """Return how many hours that start at `from_ms` or later are due to be folded; those that a node still replays are not yet."""
         ...
 
 

@@ -162,12 +162,16 @@ class Ledger:
         now = {ref.id: _inputs(ref, wiring) for ref in wiring.directory.positions.values()}
         with self._database.write() as connection:
             before = store.inputs(connection)
-            changed = {name: inputs for name, inputs in now.items() if before.get(name) != inputs}
-            for name, inputs in changed.items():
-                since_ms = max(started_ms, _first_difference_ms(before.get(name), inputs))
-                store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in hours(since_ms, closed_ms)])
             store.forget_positions(connection, before.keys() - now.keys())
-            store.save_inputs(connection, changed)
+        changed = [name for name, inputs in now.items() if before.get(name) != inputs]
+        at_once = max(1, _MARKS // max(1, len(hours(started_ms, closed_ms))))
+        for start in range(0, len(changed), at_once):
+            some = {name: now[name] for name in changed[start : start + at_once]}
+            with self._database.write() as connection:
+                for name, inputs in some.items():
+                    since_ms = max(started_ms, _first_difference_ms(before.get(name), inputs))
+                    store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in hours(since_ms, closed_ms)])
+                store.save_inputs(connection, some)
         self._synced = wiring.directory.version
 
     def mark(self, position_id: str, span: Span) -> list[tuple[str, int]]:
@@ -180,7 +184,7 @@ class Ledger:
     # ---- folding ----------------------------------------------------------------------------------------------------
 
     def settle(self, *, limit: int = _MARKS, is_all: bool = False, stopping: threading.Event | None = None) -> int:
-        """Fold what is due (or all that is marked), oldest first, at most `limit` marks; return how many it had.
+        """Fold what is due (or all that is marked), newest first, at most `limit` marks; return how many it had.
 
         Once `stopping` is set it leaves the rest.
         """
@@ -196,10 +200,10 @@ class Ledger:
                     store.done(connection, mine)
         return len(marks)
 
-    def backlog(self, *, is_all: bool = False) -> int:
-        """Return how many marks are due, or wait at all."""
+    def backlog(self, *, from_ms: int = 0, is_all: bool = False) -> int:
+        """Return how many marks of hours from `from_ms` on are due, or wait at all."""
         with self._database.read() as connection:
-            return store.dirty_count(connection, now_ms=None if is_all else self._clock.now_ms())
+            return store.dirty_count(connection, from_ms=from_ms, now_ms=None if is_all else self._clock.now_ms())
 
     def rebuild(self, progress: Progress | None = None) -> int:
         """Drop the ledger and fold it again from the journal; return the number of rows.

@@ -176,9 +176,9 @@ class Uptime:
         state = self._ledger.state()
         return 0 if state is None or state[0] == state[1] else state[1]
 
-    def backlog(self) -> int:
-        """Return how many hours of nodes or positions are due to be folded: those just closed are, those still being replayed are not."""
-        return self._ledger.backlog()
+    def backlog(self, *, from_ms: int = 0) -> int:
+        """Return how many hours from `from_ms` on are due to be folded: those just closed are, those still being replayed are not."""
+        return self._ledger.backlog(from_ms=from_ms)
 
     # ---- answering --------------------------------------------------------------------------------------------------
 

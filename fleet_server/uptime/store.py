@@ -211,16 +211,16 @@ def mark(connection: Connection, wanted: Iterable[tuple[str, int]], *, due_at_ms
 
 
 def dirty(connection: Connection, *, limit: int, now_ms: int | None = None) -> list[Dirty]:
-    """Return hours to fold, oldest first: those that are due, or all without `now_ms`."""
-    query = select(ledger_dirty).order_by(ledger_dirty.c.hour_ms, ledger_dirty.c.subject).limit(limit)
+    """Return hours to fold, those that are due or all without `now_ms`; newest first, so that repairing the past holds up no new hour."""
+    query = select(ledger_dirty).order_by(ledger_dirty.c.hour_ms.desc(), ledger_dirty.c.subject).limit(limit)
     if now_ms is not None:
         query = query.where(ledger_dirty.c.due_at_ms <= now_ms)
     return [Dirty(row.subject, row.hour_ms, row.mark) for row in connection.execute(query)]
 
 
-def dirty_count(connection: Connection, *, now_ms: int | None = None) -> int:
-    """Return how many hours wait: of those that are due, or of all without `now_ms`."""
-    query = select(func.count()).select_from(ledger_dirty)
+def dirty_count(connection: Connection, *, from_ms: int, now_ms: int | None = None) -> int:
+    """Return how many hours that start at `from_ms` or later wait: of those that are due, or of all without `now_ms`."""
+    query = select(func.count()).select_from(ledger_dirty).where(ledger_dirty.c.hour_ms >= from_ms)
     if now_ms is not None:
         query = query.where(ledger_dirty.c.due_at_ms <= now_ms)
     return int(connection.execute(query).scalar_one())

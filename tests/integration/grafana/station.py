@@ -89,7 +89,7 @@ class Sources:
     def closed_ms(self) -> int:
         return self.now_ms // HOUR_MS * HOUR_MS
 
-    def backlog(self) -> int:
+    def backlog(self, *, from_ms: int = 0) -> int:
         return 0
 
     def figures(self) -> dict[str, int | float]:

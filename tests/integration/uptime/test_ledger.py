@@ -18,7 +18,7 @@ from fleet_server.access.model import Scope
 from fleet_server.errors import NotFound, Rejected, Transient
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.storage import StorageUnavailable
-from fleet_server.uptime import store
+from fleet_server.uptime import ledger, store
 from fleet_server.uptime.model import ExemptionKind, Parts, Span
 from fleet_server.uptime.service import Uptime, Usage
 from fleet_server.uptime.store import LedgerRow
@@ -290,25 +290,62 @@ def test_evidence_from_before_the_first_hour_widens_the_ledger_in_small_steps(wo
     uptime = uptime_of(world)
     world.clock.at_ms = T0 + 2 * HOUR
     settle(uptime)
-    marked: list[set[int]] = [set()]  # by transaction
-    mark = store.mark
-
-    def counted(connection: Connection, wanted: Iterable[tuple[str, int]], **due: int) -> None:
-        taken = list(wanted)
-        marked[-1].update(hour_ms for _, hour_ms in taken)
-        mark(connection, taken, **due)
-
-    monkeypatch.setattr(store, "mark", counted)
-    event.listen(world.database.engine, "commit", lambda _: marked.append(set()))
+    marked = marks_by_transaction(world, monkeypatch)
     world.beat([evidence("cam-a", at=T0 - 50 * HOUR)], wall=T0 - 50 * HOUR, lane=Lane.REPLAY, received=world.clock.at_ms)
     settle(uptime)
-    assert max(map(len, marked)) == 1
+    assert (sum(marked), max(marked)) == (50, 1)
     assert whole(world, uptime, from_ms=T0 - 51 * HOUR, to_ms=T0).parts == Parts(
         working_ms=30_000, replayed_ms=30_000, unknown_ms=51 * HOUR - 30_000, observations=1
     )
     grown = uptime.fingerprint()
     uptime.rebuild()
     assert uptime.fingerprint() == grown
+
+
+def test_a_change_of_many_positions_is_marked_in_small_steps(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another supervision time in the settings folds the history of the whole fleet again: messages must be stored all the while."""
+    world.add_node()
+    names = [world.add_position(f"CAM-{number}") for number in range(9)]
+    world.beat([evidence("cam-1", at=T0)], wall=T0)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 25 * HOUR
+    settle(uptime)
+    for name in names:
+        world.change(name, supervision_ms=30_000)
+    marked = marks_by_transaction(world, monkeypatch)
+    monkeypatch.setattr(ledger, "_MARKS", 2 * 24)
+    settle(uptime)
+    assert sum(marked) == 9 * 24
+    assert max(marked) == 2 * 24
+    (usage,) = uptime.usage(scope=Scope.ALL, from_ms=T0, to_ms=T0 + HOUR, position_ids=[names[1]])
+    assert usage.parts.working_ms == 29_000
+
+
+def test_the_newest_hour_is_folded_before_a_repair_of_the_past(world: World, camera: str) -> None:
+    camera_beats(world, T0, T0 + 20_000)
+    uptime = uptime_of(world)
+    world.clock.at_ms = T0 + 9 * HOUR
+    settle(uptime)
+    world.change(camera, supervision_ms=30_000)
+    world.clock.at_ms += HOUR
+    uptime._ledger.sync_registry()
+    uptime._ledger.close_hours()
+    assert uptime._ledger.settle(limit=1) == 1
+    assert (uptime.backlog(), uptime.backlog(from_ms=T0 + 8 * HOUR)) == (8, 0)
+    assert len(uptime.hours("CAM-A", scope=Scope.ALL, from_ms=T0 + 8 * HOUR, to_ms=T0 + 9 * HOUR)) == 1
+
+
+def marks_by_transaction(world: World, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    marked, mark = [0], store.mark
+
+    def counted(connection: Connection, wanted: Iterable[tuple[str, int]], **due: int) -> None:
+        taken = list(wanted)
+        marked[-1] += len(taken)
+        mark(connection, taken, **due)
+
+    monkeypatch.setattr(store, "mark", counted)
+    event.listen(world.database.engine, "commit", lambda _: marked.append(0))
+    return marked
 
 
 def test_evidence_across_the_hour_counts_on_both_sides(world: World, camera: str) -> None:

@@ -37,7 +37,7 @@ class Sources:
     def __init__(self) -> None:
         self.states = {"CAM-A": State.WORKING, "BTN-1": State.UNKNOWN}
         self.ledger: dict[str, list[Hour]] = {}
-        self.waiting = 0
+        self.waiting: list[int] = []
 
     def statuses(self, *, scope: Scope) -> list[PositionStatus]:
         assert scope == Scope.ALL
@@ -70,8 +70,8 @@ class Sources:
     def closed_ms(self) -> int:
         return max((hour.hour_ms + HOUR_MS for hours in self.ledger.values() for hour in hours), default=0)
 
-    def backlog(self) -> int:
-        return self.waiting
+    def backlog(self, *, from_ms: int = 0) -> int:
+        return sum(hour_ms >= from_ms for hour_ms in self.waiting)
 
     def figures(self) -> dict[str, int | float]:
         return {"ingested": 5, "journal_ms": 2.0}
@@ -186,11 +186,17 @@ def test_hours_wait_in_the_ledger_and_not_in_memory(bench: Bench) -> None:
     assert len(bench.lines(Bucket.COLD, "uptime_1h")) == 1
 
 
-def test_hours_wait_until_the_ledger_is_folded(bench: Bench) -> None:
-    bench.sources.ledger["CAM-A"] = [hour(NOW // HOUR_MS * HOUR_MS - HOUR_MS, working_ms=1)]
-    bench.sources.waiting = 1
+def test_hours_wait_until_they_are_folded_and_for_no_older_ones(bench: Bench) -> None:
+    newest_ms = NOW // HOUR_MS * HOUR_MS - HOUR_MS
+    bench.sources.ledger["CAM-A"] = [hour(newest_ms - HOUR_MS, working_ms=1)]
     bench.telemetry._hours.advance()
-    assert bench.lines(Bucket.COLD, "uptime_1h") == []
+    bench.sources.ledger["CAM-A"].append(hour(newest_ms, working_ms=2))
+    bench.sources.waiting = [newest_ms, newest_ms - 99 * HOUR_MS]
+    bench.telemetry._hours.advance()
+    assert len(bench.lines(Bucket.COLD, "uptime_1h")) == 1
+    bench.sources.waiting.remove(newest_ms)
+    bench.telemetry._hours.advance()
+    assert len(bench.lines(Bucket.COLD, "uptime_1h")) == 2
 
 
 def test_hour_that_late_evidence_changed_is_written_again(bench: Bench, clock: Any) -> None:
