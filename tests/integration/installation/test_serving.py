@@ -30,10 +30,27 @@ def test_ready_and_status(command: Command, installed: str, serve: Callable[...,
     assert set(status["checks"]) == {"database", "ingest", "crl"}
     metrics = httpx.get(f"{ready['console_url']}/metrics").text
     assert 'ssz_enrolment_refusals_total{cause="wrong_code"} 0.0' in metrics
-    for data in ("changes", "sessions", "time_series"):
-        assert f'ssz_purged_rows_total{{data="{data}"}} 0.0' in metrics
     (left,) = (float(line.split()[1]) for line in metrics.splitlines() if line.startswith("ssz_crl_left_seconds "))
     assert 6 * 86_400 < left <= 7 * 86_400
+
+
+def test_old_news_is_purged_and_who_missed_it_is_told(command: Command, installed: str, serve: Callable[..., Serving]) -> None:
+    now_ms = int(time.time() * 1000)
+    moments = [now_ms - 8 * 86_400_000] * 1200 + [now_ms]
+    with sqlite3.connect(command.data / "fleet.db") as connection:
+        row = "INSERT INTO change (at_ms, unit_path, kind, subject, data) VALUES (?, '/', 'position', 'LMP-1', '{}')"
+        connection.executemany(row, [(at_ms,) for at_ms in moments])
+    connection.close()
+    token = command.json("fleet", "token", "create", "test")["token"]
+    server = serve()
+    _until(lambda: "1200 rows of changes were purged" in server.log)
+    metrics = httpx.get(f"{installed}/metrics").text
+    for data, rows in (("changes", 1200), ("sessions", 0), ("time_series", 0)):
+        assert f'ssz_purged_rows_total{{data="{data}"}} {rows}.0' in metrics
+    with httpx.Client(base_url=f"{installed}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=20) as client:
+        assert client.get("/changes", params={"after": 1200}).is_success
+        assert client.get("/changes", params={"after": 1199}).status_code == 410
+        assert client.get("/changes/stream", headers={"Last-Event-ID": "1199"}).status_code == 410
 
 
 def test_plain_http_for_other_machines_is_said_at_each_start(command: Command, installed: str, serve: Callable[..., Serving]) -> None:
