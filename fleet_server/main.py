@@ -29,6 +29,8 @@ from fleet_server.enrolment import routes as enrolment_routes
 from fleet_server.enrolment.metrics import EnrolmentMetrics
 from fleet_server.enrolment.service import EnrolmentService
 from fleet_server.errors import Transient
+from fleet_server.exemptions import routes as exemptions_routes
+from fleet_server.exemptions.service import Exemptions
 from fleet_server.ingest import routes as ingest_routes
 from fleet_server.ingest.bad_messages import BadMessages
 from fleet_server.ingest.journal import Journal
@@ -76,6 +78,7 @@ class Rooms:
     journal: Journal
     bad_messages: BadMessages
     ingest: Ingest
+    exemptions: Exemptions
     presence: Presence
     uptime: Uptime
     alarms: Alarms
@@ -113,16 +116,18 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         metrics=ingest_metrics,
         ack_interval_s=settings.ingest.ack_interval_s,
     )
+    exemptions = Exemptions(database, registry.directory, clock)
     presence = Presence(
         database,
         journal,
         registry.directory,
+        exemptions,
         clock,
         node_supervision_ms=int(settings.supervision.node_s * 1000),
         mark_simulated=registry.mark_simulated,
         is_listening=lambda: not ingest.why_not_ready(),
     )
-    uptime = Uptime(database, journal, registry.directory, clock)
+    uptime = Uptime(database, journal, registry.directory, exemptions, clock)
     enrolment = enrolment_service(settings, base, database, registry, pki=pki, clock=clock)
     EnrolmentMetrics(lambda: enrolment.refusals, metrics)
     telemetry = Telemetry(
@@ -150,6 +155,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         journal=journal,
         bad_messages=bad_messages,
         ingest=ingest,
+        exemptions=exemptions,
         presence=presence,
         uptime=uptime,
         alarms=Alarms(database, journal, registry.directory, clock),
@@ -246,6 +252,7 @@ def _api(rooms: Rooms, guard: Guard) -> APIRouter:
         registry_routes.router(rooms.registry, guard),
         enrolment_routes.router(rooms.enrolment, guard),
         ingest_routes.router(rooms.journal, rooms.bad_messages, guard, rooms.registry),
+        exemptions_routes.router(rooms.exemptions, guard),
         presence_routes.router(rooms.presence, guard),
         uptime_routes.router(rooms.uptime, guard, clock),
         alarms_routes.router(rooms.alarms, guard, clock),
