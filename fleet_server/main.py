@@ -47,6 +47,7 @@ from fleet_server.scoring.service import Scoring
 from fleet_server.settings import BadSettings, Settings, TelemetryMode
 from fleet_server.storage import Database
 from fleet_server.storage.changes import ChangeFeed
+from fleet_server.telemetry.hours import rewriting
 from fleet_server.telemetry.metrics import TelemetryMetrics
 from fleet_server.telemetry.promise import RETENTION_MS, Bucket, TelemetryStore
 from fleet_server.telemetry.service import Telemetry
@@ -127,7 +128,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         mark_simulated=registry.mark_simulated,
         is_listening=lambda: not ingest.why_not_ready(),
     )
-    uptime = Uptime(database, journal, registry.directory, exemptions, clock)
+    uptime = Uptime(database, journal, registry.directory, exemptions, clock, refolded=rewriting(clock))
     enrolment = enrolment_service(settings, base, database, registry, pki=pki, clock=clock)
     EnrolmentMetrics(lambda: enrolment.refusals, metrics)
     telemetry = Telemetry(
@@ -238,10 +239,20 @@ class Figures:
     def __init__(self, ingest: IngestMetrics, presence: Presence) -> None:
         self._ingest = ingest
         self._presence = presence
+        self._told_blind_ms = 0
 
     def figures(self) -> Mapping[str, int | float]:
-        """Return counters since the start of this process, and how far live state is behind."""
-        return {**self._ingest.figures(), "presence_lag": self._presence.lag()}
+        """Return counters since the start of this process, how far live state is behind, and for how long nobody watched.
+
+        `blind_s` is of the time since the last call, so that its sum over any span is the blind time in it; the first after a
+        start holds the whole stop.
+        """
+        told_ms, self._told_blind_ms = self._told_blind_ms, self._presence.blind_ms()
+        return {
+            **self._ingest.figures(),
+            "presence_lag": self._presence.lag(),
+            "blind_s": (self._told_blind_ms - told_ms) / 1000,
+        }
 
 
 def _api(rooms: Rooms, guard: Guard) -> APIRouter:

@@ -2,12 +2,12 @@
 
 An hour is closed once, `grace_ms` after its end; from then on it is folded again whenever something arrives that touches it.
 Closing and every later reason set marks; one job folds what is marked. So a row is always what the journal, the registry and
-the exemptions say together, whatever the order in which they said it.
+the exemptions say together, whatever the order in which they said it. Whoever copied a row elsewhere is told when it changes.
 """
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -42,6 +42,9 @@ _LOCK: Final = 7_309
 Progress = Callable[[int, int], None]
 """Told how many hours of positions are folded, and of how many."""
 
+Refolded = Callable[[Connection, Set[tuple[str, int]]], None]
+"""Told, in the transaction that writes them, which hours differ from what stood there: position and start (ms)."""
+
 
 class Ledger:
     """Hourly rows of all commissioned positions, silent ones too."""
@@ -54,6 +57,7 @@ class Ledger:
         exemptions: Exemptions,
         clock: Clock,
         *,
+        refolded: Refolded,
         grace_ms: int = GRACE_MS,
     ) -> None:
         """An hour is closed `grace_ms` after its end."""
@@ -62,6 +66,7 @@ class Ledger:
         self._directory = directory
         self._exemptions = exemptions
         self._clock = clock
+        self._refolded = refolded
         self._grace_ms = grace_ms
         self._wiring: Wiring | None = None
         self._synced: tuple[int, Version] | None = None
@@ -193,7 +198,7 @@ class Ledger:
             rows = self.fold(positions, run) if positions else []
             with self._writing() as connection:
                 if store.stand(connection, mine):  # else there was news meanwhile, or another process was first
-                    store.replace_hours(connection, positions, run, rows)
+                    self._refolded(connection, store.replace_hours(connection, positions, run, rows))
                     store.done(connection, mine)
         return len(marks)
 

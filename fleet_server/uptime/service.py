@@ -22,7 +22,7 @@ from fleet_server.storage import Database
 from fleet_server.uptime import store
 from fleet_server.uptime.fold import states
 from fleet_server.uptime.follow import BATCH, QUIET_MS, Follower
-from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress
+from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress, Refolded
 from fleet_server.uptime.model import (
     NOTHING,
     Measures,
@@ -98,8 +98,9 @@ class Uptime:
         *,
         grace_ms: int = GRACE_MS,
         quiet_ms: int = QUIET_MS,
+        refolded: Refolded = lambda _connection, _hours: None,
     ) -> None:
-        """`directory` returns the registry's snapshot of now.
+        """`directory` returns the registry's snapshot of now; `refolded` is told of hours that changed.
 
         An hour is closed `grace_ms` after its end. Once late evidence touched it, it is folded again when nothing more has
         come for `quiet_ms`, at the latest after ten times that.
@@ -109,7 +110,7 @@ class Uptime:
         self._directory = directory
         self._exemptions = exemptions
         self._journal = journal
-        self._ledger = Ledger(database, journal, directory, exemptions, clock, grace_ms=grace_ms)
+        self._ledger = Ledger(database, journal, directory, exemptions, clock, grace_ms=grace_ms, refolded=refolded)
         self._follower = Follower(database, journal, self._ledger, quiet_ms=quiet_ms)
         self._open = OpenHours(journal, self._ledger.offset_of)
         self._reader = UsageReader(database, self._ledger, exemptions, self._open)
