@@ -29,6 +29,8 @@ from fleet_server.enrolment import routes as enrolment_routes
 from fleet_server.enrolment.metrics import EnrolmentMetrics
 from fleet_server.enrolment.service import EnrolmentService
 from fleet_server.errors import Transient
+from fleet_server.exemptions import routes as exemptions_routes
+from fleet_server.exemptions.service import Exemptions
 from fleet_server.ingest import routes as ingest_routes
 from fleet_server.ingest.bad_messages import BadMessages
 from fleet_server.ingest.journal import Journal
@@ -46,6 +48,7 @@ from fleet_server.scoring.service import Scoring
 from fleet_server.settings import BadSettings, Settings, TelemetryMode
 from fleet_server.storage import Database, changes
 from fleet_server.storage.changes import ChangeFeed
+from fleet_server.telemetry.hours import rewriting
 from fleet_server.telemetry.metrics import TelemetryMetrics
 from fleet_server.telemetry.promise import RETENTION_MS, Bucket, TelemetryStore
 from fleet_server.telemetry.service import Telemetry
@@ -77,6 +80,7 @@ class Rooms:
     journal: Journal
     bad_messages: BadMessages
     ingest: Ingest
+    exemptions: Exemptions
     presence: Presence
     uptime: Uptime
     alarms: Alarms
@@ -115,17 +119,19 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         metrics=ingest_metrics,
         ack_interval_s=settings.ingest.ack_interval_s,
     )
+    exemptions = Exemptions(database, registry.directory, clock)
     presence = Presence(
         database,
         journal,
         registry.directory,
+        exemptions,
         clock,
         node_supervision_ms=int(settings.supervision.node_s * 1000),
         mark_simulated=registry.mark_simulated,
         is_listening=lambda: not ingest.why_not_ready(),
     )
-    uptime = Uptime(database, journal, registry.directory, clock)
     access = Access(database, clock)
+    uptime = Uptime(database, journal, registry.directory, exemptions, clock, refolded=rewriting(clock))
     enrolment = enrolment_service(settings, base, database, registry, pki=pki, clock=clock)
     EnrolmentMetrics(lambda: enrolment.refusals, metrics)
     telemetry = Telemetry(
@@ -159,6 +165,7 @@ def build(settings: Settings, base: Path, database: Database, *, broker: BrokerA
         journal=journal,
         bad_messages=bad_messages,
         ingest=ingest,
+        exemptions=exemptions,
         presence=presence,
         uptime=uptime,
         alarms=Alarms(database, journal, registry.directory, clock),
@@ -242,10 +249,20 @@ class Figures:
     def __init__(self, ingest: IngestMetrics, presence: Presence) -> None:
         self._ingest = ingest
         self._presence = presence
+        self._told_blind_ms = 0
 
     def figures(self) -> Mapping[str, int | float]:
-        """Return counters since the start of this process, and how far live state is behind."""
-        return {**self._ingest.figures(), "presence_lag": self._presence.lag()}
+        """Return counters since the start of this process, how far live state is behind, and for how long nobody watched.
+
+        `blind_s` is of the time since the last call, so that its sum over any span is the blind time in it; the first after a
+        start holds the whole stop.
+        """
+        told_ms, self._told_blind_ms = self._told_blind_ms, self._presence.blind_ms()
+        return {
+            **self._ingest.figures(),
+            "presence_lag": self._presence.lag(),
+            "blind_s": (self._told_blind_ms - told_ms) / 1000,
+        }
 
 
 def _api(rooms: Rooms, guard: Guard) -> APIRouter:
@@ -256,6 +273,7 @@ def _api(rooms: Rooms, guard: Guard) -> APIRouter:
         registry_routes.router(rooms.registry, guard),
         enrolment_routes.router(rooms.enrolment, guard),
         ingest_routes.router(rooms.journal, rooms.bad_messages, guard, rooms.registry),
+        exemptions_routes.router(rooms.exemptions, guard),
         presence_routes.router(rooms.presence, guard),
         uptime_routes.router(rooms.uptime, guard, clock),
         alarms_routes.router(rooms.alarms, guard, clock),

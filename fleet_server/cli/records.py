@@ -46,6 +46,7 @@ def rebuild(data: Data = HERE, as_json: Json = False) -> None:
     Example: fleet rebuild --data /srv/fleet
     """
     from fleet_server.clock import SystemClock
+    from fleet_server.exemptions.service import Exemptions
     from fleet_server.ingest.journal import Journal
     from fleet_server.uptime.service import Uptime
 
@@ -54,8 +55,8 @@ def rebuild(data: Data = HERE, as_json: Json = False) -> None:
             typer.echo(f"\r{done}/{of} node-hours", err=True, nl=done == of)
 
     with said_plainly(), opened(data) as (settings, database):
-        clock = SystemClock()
-        uptime = Uptime(database, Journal(database), registry_of(settings, database).directory, clock)
+        clock, directory = SystemClock(), registry_of(settings, database).directory
+        uptime = Uptime(database, Journal(database), directory, Exemptions(database, directory, clock), clock)
         uptime.settle()
         before = uptime.fingerprint()
         hours = uptime.rebuild(progress)

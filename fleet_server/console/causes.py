@@ -107,8 +107,12 @@ _BY_STATE: Final = MappingProxyType(
 )
 
 
+EXEMPTED: Final = frozenset({State.MAINTENANCE, State.EXCUSED})
+"""Of these the cause is the reason that somebody wrote, not a word of ours."""
+
+
 def explain(kind: Kind, state: State, cause: str) -> Explanation:
     """Return the words for a state and its cause; a cause without words of its own gets those of its state."""
-    if state is State.WORKING:
+    if state is State.WORKING or state in EXEMPTED:
         return _BY_STATE[state]
     return _BY_KIND.get((kind, cause)) or CAUSES.get(cause) or _BY_STATE[state]

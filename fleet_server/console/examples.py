@@ -16,8 +16,8 @@ _ROWS = (
     (Kind.CAMERA, State.DEGRADED, "low_fps"),
     (Kind.CAMERA, State.FAILED, "unreachable"),
     (Kind.PANIC_BUTTON, State.UNKNOWN, "node_offline"),
-    (Kind.STREET_LIGHT, State.MAINTENANCE, ""),
-    (Kind.SENSOR, State.EXCUSED, ""),
+    (Kind.STREET_LIGHT, State.MAINTENANCE, "new lamp"),
+    (Kind.SENSOR, State.EXCUSED, "power cut, MEA 12/34"),
 )
 
 

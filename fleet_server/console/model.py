@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Final
 
 from firmware_agent.contract.vocabulary import Kind
-from fleet_server.console.causes import Explanation, explain
+from fleet_server.console.causes import EXEMPTED, Explanation, explain
 from fleet_server.console.facts import Hour, Node, Position, Press
 from fleet_server.console.i18n import N_
 from fleet_server.presence.model import SEVERITY, Segment, State
@@ -124,9 +124,14 @@ class Row:
     usage: UsageView
 
     @property
-    def needs_somebody(self) -> bool:
-        """Whether the row says what is wrong and what to do."""
-        return self.position.state in WANTING
+    def says_why(self) -> bool:
+        """Whether the row says what is the case and what to do."""
+        return self.position.state is not State.WORKING
+
+    @property
+    def reason(self) -> str:
+        """The words of whoever exempted the position; empty where nobody did."""
+        return self.position.cause if self.position.state in EXEMPTED else ""
 
 
 @dataclass(frozen=True, slots=True)

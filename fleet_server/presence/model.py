@@ -216,7 +216,7 @@ class Overlay(NamedTuple):
     state: State
 
 
-_EXCUSABLE: Final = frozenset({State.DEGRADED, State.FAILED, State.UNKNOWN})
+EXCUSABLE: Final = frozenset({State.DEGRADED, State.FAILED, State.UNKNOWN})
 
 
 def overlay(tiles: Sequence[Segment], overlays: Iterable[Overlay]) -> list[Segment]:
@@ -236,7 +236,7 @@ def overlay(tiles: Sequence[Segment], overlays: Iterable[Overlay]) -> list[Segme
 def _excepted(state: State, over: set[State]) -> State:
     if State.MAINTENANCE in over:
         return State.MAINTENANCE
-    if State.EXCUSED in over and state in _EXCUSABLE:
+    if State.EXCUSED in over and state in EXCUSABLE:
         return State.EXCUSED
     return state
 

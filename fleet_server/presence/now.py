@@ -109,7 +109,7 @@ def _cause(function: FunctionNow, position: PositionNow) -> str:
         return Cause.NOT_INSTALLED.value
     if position.node.cause:
         return str(position.node.cause)
-    return Cause.NO_EVIDENCE.value if function.newest is not None else Cause.NEVER_SEEN.value
+    return Cause.NEVER_SEEN.value if function.since_ms is None else Cause.NO_EVIDENCE.value
 
 
 def node_status(now: NodeNow) -> NodeStatus:

@@ -1,8 +1,11 @@
 """How live state is shown and told: joined with the directory, compared with what was told, put into words. Pure."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
+from fleet_server.access.model import Scope
+from fleet_server.exemptions.model import Calendar
+from fleet_server.presence.exempted import evidence_of, excepted
 from fleet_server.presence.layers import Cause, NodeStatus, PositionStatus
 from fleet_server.presence.model import FunctionState, State
 from fleet_server.registry.model import Directory, NodeRef, PositionRef
@@ -70,38 +73,57 @@ def _unseen(functions: Sequence[FunctionState]) -> list[FunctionState]:
 
 
 def is_same_node(one: NodeStatus, other: NodeStatus | None) -> bool:
-    """Whether nothing changed but when it was last heard."""
-    return other is not None and replace(other, last_heartbeat_at_ms=one.last_heartbeat_at_ms) == one
+    """Whether nothing changed but when it was last heard; the first time counts."""
+    if other is None or (one.last_heartbeat_at_ms is None) != (other.last_heartbeat_at_ms is None):
+        return False
+    return replace(other, last_heartbeat_at_ms=one.last_heartbeat_at_ms) == one
 
 
-def present(
-    ref: PositionRef, stored: PositionStatus | None, directory: Directory, now_ms: int, blind_since_ms: int | None
-) -> PositionStatus:
-    """Join what is stored with the directory of now; while blind, nothing is known."""
-    channel = directory.channel_of(ref.id, now_ms)
-    node = None if channel is None else directory.nodes.get(channel[0])
-    unseen = (Cause.NOT_INSTALLED if channel is None else Cause.NEVER_SEEN).value
-    if stored is not None and tuple([f.function for f in stored.functions]) == ref.functions:
-        functions = stored.functions
-    else:
-        functions = tuple([FunctionState(function, State.UNKNOWN, unseen, None, None) for function in ref.functions])
-    status = PositionStatus(
-        position_id=ref.id,
-        code=ref.code,
-        kind=ref.kind,
-        unit_path=ref.unit_path,
-        zone_code=ref.zone_code,
-        state=State.UNKNOWN if stored is None else stored.state,
-        cause=unseen if stored is None else stored.cause,
-        since_ms=None if stored is None else stored.since_ms,
-        observed_at_ms=None if stored is None else stored.observed_at_ms,
-        functions=functions,
-        node=None if channel is None else channel[0],
-        channel=None if channel is None else channel[1],
-        is_simulated=node is not None and node.is_simulated,
-        is_commissioned=ref.commissioned_at_ms is not None and ref.commissioned_at_ms <= now_ms,
-    )
-    return status if blind_since_ms is None else _blinded(status, blind_since_ms)
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What all positions of one answer are shown with."""
+
+    directory: Directory
+    calendar: Calendar
+    now_ms: int
+    blind_since_ms: int | None
+    """Since when nobody watches, None while somebody does."""
+
+    def positions(self, scope: Scope) -> Iterator[PositionRef]:
+        """Yield the positions of a scope that are not retired."""
+        return (ref for ref in self.directory.positions.values() if scope.contains(ref.unit_path) and not is_retired(ref, self.now_ms))
+
+    def show(self, ref: PositionRef, stored: PositionStatus | None) -> PositionStatus:
+        """Show a position as it is now."""
+        return excepted(self.evidence(ref, stored), self.calendar.of(ref.id), self.now_ms, told=stored)
+
+    def evidence(self, ref: PositionRef, stored: PositionStatus | None) -> PositionStatus:
+        """Join what the evidence said last with the directory of now; while blind, nothing is known."""
+        channel = self.directory.channel_of(ref.id, self.now_ms)
+        node = None if channel is None else self.directory.nodes.get(channel[0])
+        unseen = (Cause.NOT_INSTALLED if channel is None else Cause.NEVER_SEEN).value
+        known = None if stored is None else evidence_of(stored)
+        if known is not None and tuple([f.function for f in known.functions]) == ref.functions:
+            functions = known.functions
+        else:
+            functions = tuple([FunctionState(function, State.UNKNOWN, unseen, None, None) for function in ref.functions])
+        status = PositionStatus(
+            position_id=ref.id,
+            code=ref.code,
+            kind=ref.kind,
+            unit_path=ref.unit_path,
+            zone_code=ref.zone_code,
+            state=State.UNKNOWN if known is None else known.state,
+            cause=unseen if known is None else known.cause,
+            since_ms=None if known is None else known.since_ms,
+            observed_at_ms=None if known is None else known.observed_at_ms,
+            functions=functions,
+            node=None if channel is None else channel[0],
+            channel=None if channel is None else channel[1],
+            is_simulated=node is not None and node.is_simulated,
+            is_commissioned=ref.commissioned_at_ms is not None and ref.commissioned_at_ms <= self.now_ms,
+        )
+        return status if self.blind_since_ms is None else _blinded(status, self.blind_since_ms)
 
 
 def _blinded(status: PositionStatus, since_ms: int) -> PositionStatus:

@@ -16,26 +16,23 @@ from firmware_agent.contract.vocabulary import Kind
 from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.errors import NotFound, Transient
+from fleet_server.exemptions.service import Exemptions
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.presence import store
 from fleet_server.presence.layers import LayerStatus, NodeStatus, PositionStatus, layers
 from fleet_server.presence.live import Live
-from fleet_server.presence.present import is_retired, is_same, is_same_node, never_seen, node_news, position_news, present
+from fleet_server.presence.present import Moment, is_retired, never_seen
+from fleet_server.presence.telling import Telling
+from fleet_server.presence.watch import blind_since_ms
 from fleet_server.presence.wiring import Wiring
 from fleet_server.registry.model import Directory
-from fleet_server.storage import Database, changes
+from fleet_server.storage import Database
 
 _log = logging.getLogger(__name__)
 
 TOPICS: Final = (Up.STATUS, Up.HEARTBEAT, Up.REPORTED)
 BATCH: Final = 2_000
-WRITE_BATCH: Final = 1_000
-BLIND_AFTER_MS: Final = 10_000
-"""Live state older than this is nobody's: the server was not watching."""
-_BEAT_MS: Final = 2_000
-_TOUCH_NODES_MS: Final = 10_000
-_TOUCH_POSITIONS_MS: Final = 60_000
 _MAX_LOOK_BACK_MS: Final = 3_600_000
 
 
@@ -59,6 +56,7 @@ class Presence:
         database: Database,
         journal: Journal,
         directory: Callable[[], Directory],
+        exemptions: Exemptions,
         clock: Clock,
         *,
         node_supervision_ms: int = 60_000,
@@ -71,6 +69,7 @@ class Presence:
             database: Holds the tables of this room.
             journal: What nodes said.
             directory: Returns the registry's snapshot of now.
+            exemptions: What is under maintenance or excused.
             clock: Time.
             node_supervision_ms: A node without a sign of life for so long is offline.
             mark_simulated: Called for a node that says that it, or a device of it, is simulated.
@@ -79,14 +78,13 @@ class Presence:
         self._database = database
         self._journal = journal
         self._directory = directory
+        self._exemptions = exemptions
         self._clock = clock
         self._mark_simulated = mark_simulated
         self._is_listening = is_listening
         self._live = Live(node_supervision_ms=node_supervision_ms)
+        self._telling = Telling(database, self._live, exemptions.calendar, clock)
         self._cursor: int | None = None
-        self._shown: dict[str, PositionStatus] = {}
-        self._shown_nodes: dict[NodeId, NodeStatus] = {}
-        self._beat_at_ms = self._nodes_touched_at_ms = self._positions_touched_at_ms = 0
 
     # ---- keeping up -------------------------------------------------------------------------------------------------
 
@@ -102,9 +100,10 @@ class Presence:
                 await asyncio.sleep(random.uniform(0.5, 2.0))
 
     async def _wait(self) -> None:
-        """Wait for the next message, the next end of evidence, or one second."""
-        ends_at_ms = self._live.next_end_ms()
-        wait_s = 1.0 if ends_at_ms is None else min(1.0, max(0.02, (ends_at_ms - self._clock.now_ms()) / 1_000))
+        """Wait for the next message, the next end of evidence, the next turn of an exemption, or one second."""
+        now_ms = self._clock.now_ms()
+        turns = (self._live.next_end_ms(), self._telling.next_turn_ms(), now_ms + 1_000)
+        wait_s = max(20, min(at_ms for at_ms in turns if at_ms is not None) - now_ms) / 1_000
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
                 await self._journal.wait_beyond(self._cursor or 0)
@@ -128,7 +127,7 @@ class Presence:
         self._cursor = max(newest, rows[-1].id) if is_all and rows else newest if is_all else rows[-1].id
         if is_all:
             self._live.expire(self._clock.now_ms())
-        self._write()
+        self._telling.tell(is_watching=self._is_listening())
         return is_all
 
     def _wire(self) -> None:
@@ -166,14 +165,7 @@ class Presence:
         """Read again what can still hold, on top of what was shown when the server stopped; return the cursor."""
         self._wire()
         self._live.watch_from(self._clock.now_ms())
-        with self._database.read() as connection:
-            self._shown = store.positions(connection, unit_path="/")
-            self._shown_nodes = store.nodes(connection, unit_path="/")
-            beat_at_ms = store.last_beat(connection)
-        for node in self._shown_nodes.values():
-            self._live.restore_node(node)
-        for position in self._shown.values():
-            self._live.restore_position(position)
+        beat_at_ms = self._telling.restore()
         now_ms = self._clock.now_ms()
         reach_ms = min(_MAX_LOOK_BACK_MS, max((p.supervision_ms for p in self._directory().positions.values()), default=0))
         since_ms = min(now_ms, beat_at_ms or now_ms) - reach_ms
@@ -183,7 +175,7 @@ class Presence:
                 self._take(row)
             cursor = rows[-1].id
         self._live.restored(min(now_ms, since_ms + reach_ms))
-        self._live.mark((*self._shown, *(p.position_id for p in self._live.positions(now_ms))), self._shown_nodes)
+        self._telling.compare_all()
         return cursor
 
     def _last_before(self, received_at_ms: int) -> int:
@@ -198,99 +190,47 @@ class Presence:
                 high = middle
         return low
 
-    # ---- telling ----------------------------------------------------------------------------------------------------
-
-    def _write(self) -> None:
-        """Write what changed, in transactions of a bounded size, then refresh what is only seen."""
-        now_ms = self._clock.now_ms()
-        positions, nodes = self._live.changed_positions(), self._live.changed_nodes()
-        for start in range(0, max(len(positions), len(nodes)), WRITE_BATCH):
-            self._write_some(positions[start : start + WRITE_BATCH], nodes[start : start + WRITE_BATCH], now_ms)
-        self._touch(now_ms)
-
-    def _write_some(self, position_ids: list[str], node_ids: list[NodeId], now_ms: int) -> None:
-        positions = {name: self._live.position(name, now_ms) for name in position_ids}
-        nodes = {name: self._live.node(name) for name in node_ids}
-        told = [p for p in positions.values() if p is not None and not is_same(p, self._shown.get(p.position_id))]
-        told_nodes = [n for n in nodes.values() if n is not None and not is_same_node(n, self._shown_nodes.get(n.node))]
-        gone = [name for name, status in positions.items() if status is None]
-        gone_nodes = [name for name, status in nodes.items() if status is None]
-        if told or told_nodes or gone or gone_nodes:
-            with self._database.write() as connection:
-                store.save_positions(connection, told)
-                store.save_nodes(connection, told_nodes)
-                store.forget(connection, positions=gone, nodes=gone_nodes)
-                for node in told_nodes:
-                    changes.append(connection, at_ms=now_ms, unit_path=node.unit_path, kind="node", subject=node.node, data=node_news(node))
-                for p in told:
-                    changes.append(connection, at_ms=now_ms, unit_path=p.unit_path, kind="position", subject=p.code, data=position_news(p))
-        self._shown.update((p.position_id, p) for p in told)
-        self._shown_nodes.update((n.node, n) for n in told_nodes)
-        for name in gone:
-            self._shown.pop(name, None)
-        for node_id in gone_nodes:
-            self._shown_nodes.pop(node_id, None)
-        self._live.settled(position_ids, node_ids)
-
-    def _touch(self, now_ms: int) -> None:
-        """Refresh the sign of life and, more rarely, when things were last seen."""
-        if now_ms - self._beat_at_ms < _BEAT_MS or not self._is_listening():
-            return
-        nodes: list[tuple[NodeId, int]] = []
-        positions: list[tuple[str, int]] = []
-        if now_ms - self._nodes_touched_at_ms >= _TOUCH_NODES_MS:
-            nodes = [(n.node, n.last_heartbeat_at_ms) for n in self._live.nodes() if n.last_heartbeat_at_ms is not None]
-            self._nodes_touched_at_ms = now_ms
-        if now_ms - self._positions_touched_at_ms >= _TOUCH_POSITIONS_MS:
-            positions = [(p.position_id, p.observed_at_ms) for p in self._live.positions(now_ms) if p.observed_at_ms is not None]
-            self._positions_touched_at_ms = now_ms
-        with self._database.write() as connection:
-            store.touch(connection, positions=positions[:WRITE_BATCH], nodes=nodes)
-            store.beat(connection, now_ms)
-        for start in range(WRITE_BATCH, len(positions), WRITE_BATCH):
-            with self._database.write() as connection:
-                store.touch(connection, positions=positions[start : start + WRITE_BATCH], nodes=())
-        self._beat_at_ms = now_ms
-
     # ---- answering --------------------------------------------------------------------------------------------------
 
     def statuses(self, *, scope: Scope) -> list[PositionStatus]:
-        """Return all positions of a scope that are not retired, by code. While nobody watches, all are unknown."""
-        directory, now_ms = self._directory(), self._clock.now_ms()
+        """Return all positions of a scope that are not retired, by code.
+
+        While nobody watches, all are unknown but for those under maintenance or excused.
+        """
+        moment = self._moment()
         with self._database.read() as connection:
             stored = store.positions(connection, unit_path=scope.unit_path)
-            blind_since_ms = self._blind_since_ms(store.last_beat(connection), now_ms)
-        refs = (p for p in directory.positions.values() if scope.contains(p.unit_path) and not is_retired(p, now_ms))
-        return [present(p, stored.get(p.id), directory, now_ms, blind_since_ms) for p in sorted(refs, key=lambda p: p.code)]
+        return [moment.show(ref, stored.get(ref.id)) for ref in sorted(moment.positions(scope), key=lambda ref: ref.code)]
 
     def states(self, *, scope: Scope, after: str = "", limit: int = 100, kind: Kind | None = None) -> list[PositionStatus]:
         """Return at most `limit` positions of a scope with codes above `after`, by code."""
-        directory, now_ms = self._directory(), self._clock.now_ms()
-        found = (p for p in directory.positions.values() if scope.contains(p.unit_path) and not is_retired(p, now_ms))
-        refs = nsmallest(limit, (p for p in found if p.code > after and (kind is None or p.kind is kind)), key=lambda p: p.code)
+        moment = self._moment()
+        wanted = (ref for ref in moment.positions(scope) if ref.code > after and (kind is None or ref.kind is kind))
+        refs = nsmallest(limit, wanted, key=lambda ref: ref.code)
         with self._database.read() as connection:
-            stored = store.positions_of(connection, [p.id for p in refs])
-            blind_since_ms = self._blind_since_ms(store.last_beat(connection), now_ms)
-        return [present(p, stored.get(p.id), directory, now_ms, blind_since_ms) for p in refs]
+            stored = store.positions_of(connection, [ref.id for ref in refs])
+        return [moment.show(ref, stored.get(ref.id)) for ref in refs]
 
     def position(self, code: str, *, scope: Scope) -> Position:
-        """Return one position with its layers.
+        """Return one position with its layers, which speak of the evidence whatever is exempted.
 
         Raises:
             NotFound: no such position in this scope, or it is retired.
         """
-        directory, now_ms = self._directory(), self._clock.now_ms()
-        ref = directory.position_of_code(code)
-        if ref is None or not scope.contains(ref.unit_path) or is_retired(ref, now_ms):
+        moment = self._moment()
+        ref = moment.directory.position_of_code(code)
+        if ref is None or not scope.contains(ref.unit_path) or is_retired(ref, moment.now_ms):
             raise NotFound(f"There is no position {code!r}.")
         with self._database.read() as connection:
             stored = store.positions_of(connection, [ref.id]).get(ref.id)
-            blind_since_ms = self._blind_since_ms(store.last_beat(connection), now_ms)
-            status = present(ref, stored, directory, now_ms, blind_since_ms)
-            node = None if status.node is None else store.node(connection, status.node)
-        if node is None and status.node is not None:
-            node = never_seen(directory.nodes[status.node])
-        return Position(status, tuple(layers(status, node)))
+            evidence = moment.evidence(ref, stored)
+            node = None if evidence.node is None else store.node(connection, evidence.node)
+        if node is None and evidence.node is not None:
+            node = never_seen(moment.directory.nodes[evidence.node])
+        return Position(moment.show(ref, stored), tuple(layers(evidence, node)))
+
+    def _moment(self) -> Moment:
+        return Moment(self._directory(), self._exemptions.calendar(), self._clock.now_ms(), self.blind_since_ms())
 
     def nodes(self, *, scope: Scope) -> list[NodeStatus]:
         """Return all nodes of a scope, by serial; one that was never seen is among them."""
@@ -303,11 +243,12 @@ class Presence:
     def blind_since_ms(self) -> int | None:
         """Return since when nobody watches, None while somebody does."""
         with self._database.read() as connection:
-            return self._blind_since_ms(store.last_beat(connection), self._clock.now_ms())
+            return blind_since_ms(store.last_beat(connection), self._clock.now_ms())
+
+    def blind_ms(self) -> int:
+        """Return how long nobody watched since the end of the run before this one (of this process). It never falls."""
+        return self._telling.watch.blind_ms(self._clock.now_ms())
 
     def lag(self) -> int:
         """Return how many rows of the journal live state has not seen (of this process)."""
         return max(0, self._journal.newest_id() - (self._cursor or 0))
-
-    def _blind_since_ms(self, beat_at_ms: int | None, now_ms: int) -> int | None:
-        return beat_at_ms if beat_at_ms is not None and now_ms - beat_at_ms > BLIND_AFTER_MS else None

@@ -22,7 +22,7 @@ position_status = Table(
     Column("unit_path", String(200), nullable=False),
     Column("zone_code", String(64), nullable=False),
     Column("state", String(16), nullable=False),
-    Column("cause", String(64), nullable=False),
+    Column("cause", String(500), nullable=False),
     Column("since_ms", BigInteger),
     Column("observed_at_ms", BigInteger),
     Column("functions", Text, nullable=False),

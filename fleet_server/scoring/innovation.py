@@ -14,7 +14,11 @@ class TypeCount:
 
     type: str
     working: int
-    """Commissioned positions of this type that are `working` now; degraded and unknown ones are not."""
+    """Commissioned positions of this type that are `working` now; degraded and unknown ones are not.
+
+    Nor is one under maintenance, even where evidence says that its device runs: while somebody works on it, nobody may rely on
+    it. An excuse takes nothing away and gives nothing: what works below it is working, what does not is not.
+    """
     commissioned: int
 
     @property

@@ -1,7 +1,9 @@
-"""Hours of the ledger as `uptime_1h`: each once it is closed, and again when late evidence has changed it."""
+"""Hours of the ledger as `uptime_1h`: each once it is closed, and again whenever it has changed, whatever changed it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Set
 from typing import Final
+
+from sqlalchemy import Connection
 
 from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
@@ -20,6 +22,15 @@ CURSOR: Final = "telemetry-hours"
 _SETTLE_MS: Final = 120_000
 """After late evidence, until the ledger has surely been folded again."""
 _CHUNK_LINES: Final = 5000
+
+
+def rewriting(clock: Clock) -> Callable[[Connection, Set[tuple[str, int]]], None]:
+    """Return what the ledger is to tell of hours that changed (late evidence, an exemption, the registry): they are written again."""
+
+    def mark(connection: Connection, hours: Set[tuple[str, int]]) -> None:
+        tables.mark_late(connection, hours, at_ms=clock.now_ms())
+
+    return mark
 
 
 class HourWriter:
@@ -41,59 +52,64 @@ class HourWriter:
         self._ledger = ledger
         self._writer = writer
         self._clock = clock
-        self.uptime_1h: dict[tuple[str, str], float] = {}
-        """By station and kind, of the newest closed hour."""
+        self._written_to_ms = 0
+        self._newest: dict[str, tuple[PositionRef, list[LedgerHour]]] = {}
+
+    def uptime_1h(self) -> Mapping[tuple[str, str], float]:
+        """Return the share of time worked in the newest hour that was written, by station and kind."""
+        return uptime_by_station(tuple(self._newest.values()), self._written_to_ms - HOUR_MS)
 
     def advance(self) -> None:
-        """Write hours that were closed since, and those that late evidence changed.
+        """Write hours that were closed since, and those that changed.
 
         Raises:
             Transient: store or database are away; the cursor stays.
         """
-        start_ms = self._journal.cursor(CURSOR)
-        if self._ledger.closed_ms() > start_ms and not self._ledger.backlog(from_ms=start_ms):
-            start_ms = self._write_new(start_ms)
+        closed_ms = self._ledger.closed_ms()
+        start_ms = min(self._journal.cursor(CURSOR), closed_ms - HOUR_MS)
+        if closed_ms > self._written_to_ms and not self._ledger.backlog(
+            from_ms=start_ms
+        ):  # asked second: what was closed by then is folded
+            self._write_new(start_ms, closed_ms)
         if not self._ledger.backlog():
-            self._write_late(start_ms)
+            while self._write_late():
+                pass
 
-    def _write_new(self, start_ms: int) -> int:
-        found: list[tuple[PositionRef, list[LedgerHour]]] = []
+    def _write_new(self, start_ms: int, closed_ms: int) -> None:
+        """Write what was closed since; after a start the newest hour once more, which is how its shares are known again."""
+        newest_ms = closed_ms - HOUR_MS
         lines: list[bytes] = []
-        newest_ms = -1
         for position in self._directory().positions.values():
-            hours = self._hours(position, start_ms, self._clock.now_ms())
-            if not hours:
-                continue
-            newest_ms = max(newest_ms, hours[-1].hour_ms)
-            found.append((position, [hour for hour in hours if hour.hour_ms >= hours[-1].hour_ms]))
+            hours = self._hours(position, start_ms, closed_ms)
+            self._newest[position.id] = (position, [hour for hour in hours if hour.hour_ms == newest_ms])
             lines += hour_lines(position, hours)
             if len(lines) >= _CHUNK_LINES:
                 self._writer.write_again({Bucket.COLD: lines})
                 lines = []
-        if newest_ms < 0:
-            return start_ms
         self._writer.write_again({Bucket.COLD: lines})
-        self.uptime_1h = uptime_by_station(found, newest_ms)
         with self._database.write() as connection:
-            self._journal.set_cursor(connection, CURSOR, newest_ms + HOUR_MS)
-        return newest_ms + HOUR_MS
+            self._journal.set_cursor(connection, CURSOR, closed_ms)
+        self._written_to_ms = closed_ms
 
-    def _write_late(self, written_to_ms: int) -> None:
+    def _write_late(self) -> bool:
+        """Write some of the hours that changed; return whether there may be more. Those not written yet are written as they are by then."""
         before_ms = self._clock.now_ms() - _SETTLE_MS
         with self._database.read() as connection:
             late = tables.late_before(connection, before_ms)
         if not late:
-            return
+            return False
         positions = self._directory().positions
-        lines = [
-            line
-            for position_id, hour_ms in late
-            if hour_ms < written_to_ms and position_id in positions  # an hour not written yet is written as it is by then
-            for line in hour_lines(positions[position_id], self._hours(positions[position_id], hour_ms, hour_ms + 1))
-        ]
+        lines: list[bytes] = []
+        for position_id, hour_ms in late:
+            if hour_ms < self._written_to_ms and (position := positions.get(position_id)) is not None:
+                hours = self._hours(position, hour_ms, hour_ms + 1)
+                lines += hour_lines(position, hours)
+                if hour_ms == self._written_to_ms - HOUR_MS:
+                    self._newest[position_id] = (position, hours)
         self._writer.write_again({Bucket.COLD: lines})
         with self._database.write() as connection:
             tables.forget_late(connection, late, before_ms=before_ms)
+        return True
 
     def _hours(self, position: PositionRef, from_ms: int, to_ms: int) -> list[LedgerHour]:
         try:

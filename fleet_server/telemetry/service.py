@@ -86,7 +86,7 @@ class Telemetry:
             Transient: see `TelemetryWriter.write`.
         """
         statuses, at_ms = self._states.statuses(scope=Scope.ALL), self._clock.now_ms()
-        stations = station_lines(statuses, self._hours.uptime_1h, at_ms=at_ms)
+        stations = station_lines(statuses, self._hours.uptime_1h(), at_ms=at_ms)
         self._writer.write({Bucket.HOT: state_lines(statuses, self._directory(), at_ms=at_ms) + stations, Bucket.COLD: stations})
 
     def write_figures(self) -> None:

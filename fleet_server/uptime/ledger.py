@@ -2,13 +2,13 @@
 
 An hour is closed once, `grace_ms` after its end; from then on it is folded again whenever something arrives that touches it.
 Closing and every later reason set marks; one job folds what is marked. So a row is always what the journal, the registry and
-the exemptions say together, whatever the order in which they said it.
+the exemptions say together, whatever the order in which they said it. Whoever copied a row elsewhere is told when it changes.
 """
 
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -17,12 +17,15 @@ from sqlalchemy import Connection
 
 from firmware_agent.contract.ids import BootId, NodeId
 from fleet_server.clock import Clock
+from fleet_server.exemptions.model import Exemption, Version
+from fleet_server.exemptions.service import Exemptions
 from fleet_server.ingest.journal import Journal
+from fleet_server.presence.exempted import overlays_of
 from fleet_server.presence.wiring import FOREVER_MS, Wiring
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
 from fleet_server.storage.database import serialise
-from fleet_server.uptime import exemption_store, store
+from fleet_server.uptime import store
 from fleet_server.uptime.fold import Key, ledger_rows, node_reach_ms, trails
 from fleet_server.uptime.model import HOUR_MS, PART_NAMES, Span, Trail, clip, hour_of, hours, runs
 from fleet_server.uptime.store import Dirty, LedgerRow
@@ -40,21 +43,34 @@ _LOCK: Final = 7_309
 Progress = Callable[[int, int], None]
 """Told how many hours of positions are folded, and of how many."""
 
+Refolded = Callable[[Connection, Set[tuple[str, int]]], None]
+"""Told, in the transaction that writes them, which hours differ from what stood there: position and start (ms)."""
+
 
 class Ledger:
     """Hourly rows of all commissioned positions, silent ones too."""
 
     def __init__(
-        self, database: Database, journal: Journal, directory: Callable[[], Directory], clock: Clock, *, grace_ms: int = GRACE_MS
+        self,
+        database: Database,
+        journal: Journal,
+        directory: Callable[[], Directory],
+        exemptions: Exemptions,
+        clock: Clock,
+        *,
+        refolded: Refolded,
+        grace_ms: int = GRACE_MS,
     ) -> None:
         """An hour is closed `grace_ms` after its end."""
         self._database = database
         self._journal = journal
         self._directory = directory
+        self._exemptions = exemptions
         self._clock = clock
+        self._refolded = refolded
         self._grace_ms = grace_ms
         self._wiring: Wiring | None = None
-        self._synced: int | None = None
+        self._synced: tuple[int, Version] | None = None
         self._origin_ms: int | None = None
         self._offsets: dict[tuple[NodeId, BootId], int] = {}
 
@@ -84,9 +100,8 @@ class Ledger:
         refs = [wiring.directory.positions[name] for name in sorted(positions) if name in wiring.directory.positions]
         span = Span(run[0], run[-1] + HOUR_MS)
         found = self.trails([ref.id for ref in refs], span)
-        with self._database.read() as connection:
-            overlays = exemption_store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
-        return ledger_rows(refs, run, found, overlays)
+        exempted = self._exemptions.between(from_ms=span.from_ms, to_ms=span.to_ms, positions=[ref.id for ref in refs])
+        return ledger_rows(refs, run, found, {name: overlays_of(mine) for name, mine in exempted.items()})
 
     def trails(self, positions: Iterable[str], span: Span) -> dict[Key, Trail]:
         """Read from the journal what can speak of these positions in a span."""
@@ -153,13 +168,15 @@ class Ledger:
             serialise(connection, _LOCK)
             yield connection
 
-    def sync_registry(self) -> None:
-        """Mark closed hours of positions whose registry entries say something else than what they were folded from."""
+    def sync_inputs(self) -> None:
+        """Mark closed hours of positions of which registry or exemptions say something else than what they were folded from."""
         wiring, state = self.wiring(), self.state()
-        if state is None or self._synced == wiring.directory.version:
+        versions = (wiring.directory.version, self._exemptions.calendar().version)
+        if state is None or self._synced == versions:
             return
         started_ms, closed_ms = state
-        now = {ref.id: _inputs(ref, wiring) for ref in wiring.directory.positions.values()}
+        exempted = self._exemptions.between(from_ms=0, to_ms=FOREVER_MS)
+        now = {ref.id: _inputs(ref, wiring, exempted.get(ref.id, ())) for ref in wiring.directory.positions.values()}
         with self._database.write() as connection:
             before = store.inputs(connection)
             store.forget_positions(connection, before.keys() - now.keys())
@@ -169,17 +186,11 @@ class Ledger:
             some = {name: now[name] for name in changed[start : start + at_once]}
             with self._database.write() as connection:
                 for name, inputs in some.items():
-                    since_ms = max(started_ms, _first_difference_ms(before.get(name), inputs))
-                    store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in hours(since_ms, closed_ms)])
+                    for span in _differences(before.get(name), inputs):
+                        touched = hours(max(started_ms, span.from_ms), min(closed_ms, span.to_ms))
+                        store.mark(connection, [(f"position:{name}", hour_ms) for hour_ms in touched])
                 store.save_inputs(connection, some)
-        self._synced = wiring.directory.version
-
-    def mark(self, position_id: str, span: Span) -> list[tuple[str, int]]:
-        """Return the marks for the closed hours of a position that a span touches."""
-        state = self.state()
-        if state is None:
-            return []
-        return [(f"position:{position_id}", hour_ms) for hour_ms in hours(max(span.from_ms, state[0]), min(span.to_ms, state[1]))]
+        self._synced = versions
 
     # ---- folding ----------------------------------------------------------------------------------------------------
 
@@ -196,7 +207,7 @@ class Ledger:
             rows = self.fold(positions, run) if positions else []
             with self._writing() as connection:
                 if store.stand(connection, mine):  # else there was news meanwhile, or another process was first
-                    store.replace_hours(connection, positions, run, rows)
+                    self._refolded(connection, store.replace_hours(connection, positions, run, rows))
                     store.done(connection, mine)
         return len(marks)
 
@@ -217,7 +228,7 @@ class Ledger:
                 store.set_state(connection, started_ms=state[0], closed_ms=state[0])
         self._synced = None
         self.begin()
-        self.sync_registry()
+        self.sync_inputs()
         self.close_hours()
         total, done = self.backlog(is_all=True), 0
         while folded := self.settle(limit=2_000, is_all=True):
@@ -285,7 +296,7 @@ def _jobs(marks: list[Dirty], wiring: Wiring) -> list[tuple[set[str], range, lis
     return jobs
 
 
-def _inputs(ref: PositionRef, wiring: Wiring) -> dict[str, Any]:
+def _inputs(ref: PositionRef, wiring: Wiring, exemptions: Sequence[Exemption]) -> dict[str, Any]:
     return {
         "unit_path": ref.unit_path,
         "functions": [function.value for function in ref.functions],
@@ -293,11 +304,18 @@ def _inputs(ref: PositionRef, wiring: Wiring) -> dict[str, Any]:
         "commissioned_at_ms": ref.commissioned_at_ms,
         "retired_at_ms": ref.retired_at_ms,
         "mounts": [[m.node, m.channel, m.from_ms, m.to_ms] for m in sorted(wiring.by_position.get(ref.id, ()), key=lambda m: m.from_ms)],
+        "exemptions": sorted([exemption.kind.value, exemption.from_ms, exemption.to_ms] for exemption in exemptions),
     }
 
 
+def _differences(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> list[Span]:
+    """Return in which spans two versions of a position's inputs can give different hours."""
+    old, new = ({tuple(exemption) for exemption in version.get("exemptions", ())} for version in (before or {}, now))
+    return [Span(_first_difference_ms(before, now), FOREVER_MS), *(Span(from_ms, to_ms) for _, from_ms, to_ms in old ^ new)]
+
+
 def _first_difference_ms(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> int:
-    """Return from when on two versions of a position's inputs can give different hours."""
+    """Return from when on two versions of a position's registry entries can give different hours."""
     if before is None or any(before[name] != now[name] for name in ("unit_path", "functions", "supervision_ms")):
         return _life(now, before)[0]
     edges: list[int] = []

@@ -6,7 +6,6 @@ The parts always add up: `working + degraded + failed + unknown + maintenance + 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from decimal import ROUND_DOWN, Decimal
-from enum import StrEnum
 from fractions import Fraction
 from typing import Final, NamedTuple
 
@@ -19,15 +18,6 @@ SUFFICIENT_COVERAGE: Final = Fraction(95, 100)
 
 WHOLE: Final = "*"
 """Stands for all functions of a position together, where it has several."""
-
-
-class ExemptionKind(StrEnum):
-    """Why a span is excepted."""
-
-    MAINTENANCE = "maintenance"
-    """Approved before it starts; overrides everything."""
-    EXCUSED = "excused"
-    """Third party, utility or disaster, with a document; replaces `degraded`, `failed` and `unknown` only."""
 
 
 class Span(NamedTuple):

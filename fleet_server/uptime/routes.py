@@ -1,24 +1,21 @@
-"""`/api/v1`: uptime of positions and units, and exemptions."""
+"""`/api/v1`: uptime of positions and units."""
 
 from fractions import Fraction
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from firmware_agent.contract.vocabulary import Function, Kind
 from fleet_server.access.guard import Guard, narrowed
 from fleet_server.access.model import Permission, Principal
 from fleet_server.clock import Clock
 from fleet_server.paging import Cursor, Limit, Page, decode_cursor, page_of
-from fleet_server.uptime.exemption_store import Exemption
-from fleet_server.uptime.model import ExemptionKind, Parts, Span, measures, percent, without_replay
+from fleet_server.uptime.model import Parts, Span, measures, percent, without_replay
 from fleet_server.uptime.service import Summary, Uptime, Usage
 
 DAY_MS: Final = 86_400_000
 _MAX_MS: Final = 253_402_300_799_999
-_NO_NUL: Final = r"^[^\x00]*$"
-"""PostgreSQL can keep no text with a null character."""
 
 UnitQuery = Annotated[str | None, Query(max_length=200, description="Only this unit and those below, by path such as /bpp/n1/.")]
 FromQuery = Annotated[int | None, Query(ge=0, le=_MAX_MS, description="Start, ms since 1970 UTC. Default: one day before the end.")]
@@ -91,39 +88,10 @@ class UnitUptimeOut(BaseModel):
     positions: Page[UsageOut]
 
 
-class ExemptionIn(BaseModel):
-    """A span to except."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    kind: ExemptionKind
-    from_ms: int = Field(ge=0, le=_MAX_MS)
-    to_ms: int = Field(ge=0, le=_MAX_MS)
-    reason: str = Field(min_length=1, max_length=500, pattern=_NO_NUL)
-    document: str = Field(default="", max_length=200, pattern=_NO_NUL, description="Number or address of the paper; an excuse needs one.")
-
-
-class ExemptionOut(BaseModel):
-    """An exemption in force."""
-
-    model_config = ConfigDict(from_attributes=True)
-
-    id: int
-    position_id: str
-    kind: ExemptionKind
-    from_ms: int
-    to_ms: int
-    reason: str
-    document: str
-    author: str
-    created_at_ms: int
-
-
 def router(service: Uptime, guard: Guard, clock: Clock) -> APIRouter:
     """Return the routes, to be mounted under `/api/v1`."""
     api = APIRouter(tags=["uptime"])
     view = Annotated[Principal, Depends(guard.allow(Permission.VIEW))]
-    declare = Annotated[Principal, Depends(guard.allow(Permission.DECLARE_EXEMPTION))]
 
     @api.get("/positions/{code}/uptime")
     def position_uptime(principal: view, code: str, from_ms: FromQuery = None, to_ms: ToQuery = None) -> PositionUptimeOut:
@@ -156,31 +124,6 @@ def router(service: Uptime, guard: Guard, clock: Clock) -> APIRouter:
         rows = [usage for usage in summary.usages if usage.code > after][: limit + 1]
         page = page_of(rows, limit=limit, listing="uptime", key=lambda usage: usage.code, show=_usage)
         return UnitUptimeOut(from_ms=span.from_ms, to_ms=span.to_ms, summary=_summary(summary), positions=page)
-
-    @api.get("/positions/{code}/exemptions")
-    def exemptions(principal: view, code: str) -> list[ExemptionOut]:
-        """List the exemptions of a position in force, newest first."""
-        return [_exemption(found) for found in service.exemptions(scope=principal.scope, code=code)]
-
-    @api.post("/positions/{code}/exemptions", status_code=201)
-    def exempt(principal: declare, code: str, body: ExemptionIn) -> ExemptionOut:
-        """Except a span: maintenance before it starts, or an excuse with a document."""
-        return _exemption(
-            service.exempt(
-                code,
-                scope=principal.scope,
-                kind=body.kind,
-                span=Span(body.from_ms, body.to_ms),
-                reason=body.reason,
-                document=body.document,
-                author=principal.actor,
-            )
-        )
-
-    @api.delete("/exemptions/{number}", status_code=204)
-    def withdraw(principal: declare, number: int) -> None:
-        """Withdraw an exemption; it stays on record."""
-        service.withdraw(number, scope=principal.scope, by=principal.actor)
 
     return api
 
@@ -238,7 +181,3 @@ def _summary(summary: Summary) -> SummaryOut:
         at_target=summary.at_target,
         worst=[_usage(usage) for usage in summary.worst],
     )
-
-
-def _exemption(found: Exemption) -> ExemptionOut:
-    return ExemptionOut.model_validate(found)

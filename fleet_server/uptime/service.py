@@ -11,22 +11,21 @@ from fractions import Fraction
 from typing import Final
 
 from firmware_agent.contract.vocabulary import Function, Kind
-from fleet_server.access import audit
 from fleet_server.access.model import Scope
 from fleet_server.clock import Clock
 from fleet_server.errors import NotFound, Rejected, Transient
+from fleet_server.exemptions.service import Exemptions
 from fleet_server.ingest.journal import Journal
+from fleet_server.presence.exempted import overlays_of
 from fleet_server.presence.model import Segment
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage import Database
-from fleet_server.uptime import exemption_store, store
-from fleet_server.uptime.exemption_store import Exemption
+from fleet_server.uptime import store
 from fleet_server.uptime.fold import states
 from fleet_server.uptime.follow import BATCH, QUIET_MS, Follower
-from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress
+from fleet_server.uptime.ledger import GRACE_MS, Ledger, Progress, Refolded
 from fleet_server.uptime.model import (
     NOTHING,
-    ExemptionKind,
     Measures,
     Parts,
     Span,
@@ -95,12 +94,14 @@ class Uptime:
         database: Database,
         journal: Journal,
         directory: Callable[[], Directory],
+        exemptions: Exemptions,
         clock: Clock,
         *,
         grace_ms: int = GRACE_MS,
         quiet_ms: int = QUIET_MS,
+        refolded: Refolded = lambda _connection, _hours: None,
     ) -> None:
-        """`directory` returns the registry's snapshot of now.
+        """`directory` returns the registry's snapshot of now; `refolded` is told of hours that changed.
 
         An hour is closed `grace_ms` after its end. Once late evidence touched it, it is folded again when nothing more has
         come for `quiet_ms`, at the latest after ten times that.
@@ -108,11 +109,12 @@ class Uptime:
         self._database = database
         self._clock = clock
         self._directory = directory
+        self._exemptions = exemptions
         self._journal = journal
-        self._ledger = Ledger(database, journal, directory, clock, grace_ms=grace_ms)
+        self._ledger = Ledger(database, journal, directory, exemptions, clock, grace_ms=grace_ms, refolded=refolded)
         self._follower = Follower(database, journal, self._ledger, quiet_ms=quiet_ms)
         self._open = OpenHours(journal, self._ledger.offset_of)
-        self._reader = UsageReader(database, self._ledger, self._open)
+        self._reader = UsageReader(database, self._ledger, exemptions, self._open)
 
     # ---- keeping up -------------------------------------------------------------------------------------------------
 
@@ -149,7 +151,7 @@ class Uptime:
         if len(rows) == BATCH:
             return False
         self._ledger.begin()
-        self._ledger.sync_registry()
+        self._ledger.sync_inputs()
         self._ledger.close_hours()
         return self._ledger.settle(limit=_SETTLE_AT_ONCE, stopping=stopping) < _SETTLE_AT_ONCE
 
@@ -240,9 +242,8 @@ class Uptime:
         if span.from_ms >= span.to_ms:
             return []
         found = self._ledger.trails([ref.id], span)
-        with self._database.read() as connection:
-            overlays = exemption_store.overlays(connection, [ref.id], from_ms=span.from_ms, to_ms=span.to_ms).get(ref.id, [])
-        return states(ref, found, span, overlays)
+        exemptions = self._exemptions.between(from_ms=span.from_ms, to_ms=span.to_ms, positions=[ref.id])
+        return states(ref, found, span, overlays_of(exemptions.get(ref.id, ())))
 
     def hours(self, code: str, *, scope: Scope, from_ms: int, to_ms: int) -> list[LedgerRow]:
         """Return the closed hours of a position that start in `[from_ms, to_ms)`.
@@ -264,75 +265,6 @@ class Uptime:
         if ref is None or not scope.contains(ref.unit_path):
             raise NotFound(f"There is no position {code!r}.")
         return ref
-
-    # ---- exemptions -------------------------------------------------------------------------------------------------
-
-    def exempt(
-        self, code: str, *, scope: Scope, kind: ExemptionKind, span: Span, reason: str, author: str, document: str = ""
-    ) -> Exemption:
-        """Except a span of a position; its closed hours are folded again.
-
-        Raises:
-            NotFound: no such position in this scope.
-            Rejected: the span is empty, a reason is missing, maintenance starts in the past, or an excuse has no document.
-        """
-        ref, now_ms = self.find(code, scope=scope), self._clock.now_ms()
-        _check_exemption(kind, span, reason, document, now_ms)
-        new = Exemption(0, ref.id, ref.unit_path, kind, span.from_ms, span.to_ms, reason.strip(), document.strip(), author, now_ms)
-        with self._database.write() as connection:
-            number = exemption_store.add_exemption(connection, new)
-            data = {"exemption": number, "kind": kind.value, "from_ms": span.from_ms, "to_ms": span.to_ms, "reason": new.reason}
-            audit.append(
-                connection, at_ms=now_ms, actor=author, action="exemption.declare", subject=ref.code, unit_path=ref.unit_path, data=data
-            )
-            store.mark(connection, self._ledger.mark(ref.id, span))
-        return Exemption(number, *(getattr(new, name) for name in list(Exemption.__dataclass_fields__)[1:]))
-
-    def withdraw(self, number: int, *, scope: Scope, by: str) -> None:
-        """Let an exemption count no longer; its closed hours are folded again.
-
-        Raises:
-            NotFound: no such exemption in force in this scope.
-        """
-        found = next((e for e in self.exemptions(scope=scope) if e.id == number), None)
-        if found is None:
-            raise NotFound(f"There is no exemption {number}.")
-        now_ms = self._clock.now_ms()
-        with self._database.write() as connection:
-            exemption_store.withdraw_exemption(connection, number, by=by, at_ms=now_ms)
-            audit.append(
-                connection,
-                at_ms=now_ms,
-                actor=by,
-                action="exemption.withdraw",
-                subject=found.position_id,
-                unit_path=self._directory().positions[found.position_id].unit_path,
-                data={"exemption": number},
-            )
-            store.mark(connection, self._ledger.mark(found.position_id, Span(found.from_ms, found.to_ms)))
-
-    def exemptions(self, *, scope: Scope, code: str | None = None) -> list[Exemption]:
-        """Return exemptions in force of the positions that are in a scope now, newest first.
-
-        Raises:
-            NotFound: no such position in this scope.
-        """
-        position_id = None if code is None else self.find(code, scope=scope).id
-        with self._database.read() as connection:
-            found = exemption_store.exemptions(connection, position_id=position_id)
-        positions = self._directory().positions
-        return [e for e in found if e.position_id in positions and scope.contains(positions[e.position_id].unit_path)]
-
-
-def _check_exemption(kind: ExemptionKind, span: Span, reason: str, document: str, now_ms: int) -> None:
-    if span.from_ms >= span.to_ms:
-        raise Rejected("The span must start before it ends.")
-    if not reason.strip():
-        raise Rejected("A reason is needed.")
-    if kind is ExemptionKind.MAINTENANCE and span.from_ms < now_ms:
-        raise Rejected("Maintenance must be approved before it starts.")
-    if kind is ExemptionKind.EXCUSED and not document.strip():
-        raise Rejected("An excuse needs a document.")
 
 
 def _usages(ref: PositionRef, parts: Mapping[str, Parts], *, by_function: bool) -> list[Usage]:

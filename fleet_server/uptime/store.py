@@ -116,15 +116,18 @@ BootKey = tuple[NodeId, BootId]
 # ---- the ledger ---------------------------------------------------------------------------------------------------------
 
 
-def replace_hours(connection: Connection, positions: Iterable[str], hour_range: range, rows: Sequence[LedgerRow]) -> None:
-    """Write the hours of positions anew; hours without a row vanish."""
+def replace_hours(connection: Connection, positions: Iterable[str], hour_range: range, rows: Sequence[LedgerRow]) -> set[tuple[str, int]]:
+    """Write the hours of positions anew; hours without a row vanish. Return those that stood there and were different: position, start."""
     if not hour_range:
-        return
+        return set()
     between = ledger.c.hour_ms.between(hour_range[0], hour_range[-1])
+    before: set[LedgerRow] = set()
     for chunk in _chunks(sorted(positions)):
-        connection.execute(delete(ledger).where(ledger.c.position_id.in_(chunk), between))
+        statement = delete(ledger).where(ledger.c.position_id.in_(chunk), between).returning(ledger)
+        before.update(_row(row) for row in connection.execute(statement))
     if rows:
         connection.execute(insert(ledger), [_values(row) for row in rows])
+    return {(row.position_id, row.hour_ms) for row in before.difference(rows)}
 
 
 def forget_positions(connection: Connection, positions: Iterable[str]) -> None:

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+from fleet_server.exemptions.service import Exemptions
+from fleet_server.presence.exempted import overlays_of
 from fleet_server.presence.model import Overlay
 from fleet_server.registry.model import PositionRef
 from fleet_server.storage import Database
-from fleet_server.uptime import exemption_store, store
+from fleet_server.uptime import store
 from fleet_server.uptime.fold import Key, position_parts
 from fleet_server.uptime.ledger import Ledger
 from fleet_server.uptime.model import HOUR_MS, NOTHING, WHOLE, Parts, Span, Trail, clip, hour_of
@@ -18,17 +20,18 @@ ByPosition = dict[str, dict[str, Parts]]
 class UsageReader:
     """Adds up; stores nothing."""
 
-    def __init__(self, database: Database, ledger: Ledger, open_hours: OpenHours) -> None:
+    def __init__(self, database: Database, ledger: Ledger, exemptions: Exemptions, open_hours: OpenHours) -> None:
         self._database = database
         self._ledger = ledger
+        self._exemptions = exemptions
         self._open = open_hours
 
     def parts(self, refs: Sequence[PositionRef], span: Span) -> ByPosition:
         """Return parts by position and function: from the ledger where its hours are whole, else folded from the journal."""
         parts: ByPosition = {ref.id: {} for ref in refs}
         started_ms, closed_ms = self._ledger.state() or (span.from_ms, span.from_ms)
-        with self._database.read() as connection:
-            overlays = exemption_store.overlays(connection, [ref.id for ref in refs], from_ms=span.from_ms, to_ms=span.to_ms)
+        exempted = self._exemptions.between(from_ms=span.from_ms, to_ms=span.to_ms, positions=[ref.id for ref in refs])
+        overlays = {name: overlays_of(mine) for name, mine in exempted.items()}
         for piece in _cut(span, started_ms):
             self._fold_into(parts, refs, piece, overlays, {})
         first_ms, last_ms = -(-max(span.from_ms, started_ms) // HOUR_MS) * HOUR_MS, hour_of(min(span.to_ms, closed_ms))

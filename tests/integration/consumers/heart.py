@@ -36,8 +36,8 @@ class Heart:
         self.world = world
         self.bad = BadMessages(world.database, world.clock, metrics)
         self.receiver = Receiver(world.directory(), world.clock, self.bad, metrics)
-        self.presence = Presence(world.database, world.journal, world.directory, world.clock)
-        self.uptime = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
+        self.presence = Presence(world.database, world.journal, world.directory, world.exemptions, world.clock)
+        self.uptime = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, quiet_ms=0)
         self.alarms = Alarms(world.database, world.journal, world.directory, world.clock)
         self.courier = Courier(world.database, world.journal, NoBroker(), world.clock)
         self.series = SqliteTelemetry(folder / "telemetry.db")

@@ -16,19 +16,20 @@ from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Verdict
 from fleet_server.access.model import Scope
 from fleet_server.errors import NotFound, Rejected, Transient
+from fleet_server.exemptions.model import Exemption, ExemptionKind
 from fleet_server.ingest.model import Lane, Row
 from fleet_server.storage import StorageUnavailable
 from fleet_server.uptime import ledger, store
-from fleet_server.uptime.model import ExemptionKind, Parts, Span
+from fleet_server.uptime.model import Parts
 from fleet_server.uptime.service import Uptime, Usage
 from fleet_server.uptime.store import LedgerRow
-from tests.integration.uptime.world import HOUR, NODES, STATION, T0, World, evidence
+from tests.integration.uptime.world import HOUR, NODES, T0, World, evidence
 
 GRACE = 120_000
 
 
 def uptime_of(world: World) -> Uptime:
-    return Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE, quiet_ms=0)
+    return Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, grace_ms=GRACE, quiet_ms=0)
 
 
 def settle(uptime: Uptime) -> None:
@@ -41,6 +42,12 @@ def settle(uptime: Uptime) -> None:
 def whole(world: World, uptime: Uptime, *, from_ms: int = T0, to_ms: int | None = None) -> Usage:
     (usage,) = uptime.usage(scope=Scope.ALL, from_ms=from_ms, to_ms=to_ms or world.clock.at_ms)
     return usage
+
+
+def exempt(world: World, kind: ExemptionKind, from_ms: int, to_ms: int) -> Exemption:
+    return world.exemptions.declare(
+        "CAM-A", scope=Scope.ALL, kind=kind, from_ms=from_ms, to_ms=to_ms, reason="power cut", document="MEA 12/34", author="chief"
+    )
 
 
 def camera_beats(world: World, start: int, end: int, *, step: int = 20_000, **how: object) -> None:
@@ -107,7 +114,7 @@ def test_late_evidence_repairs_a_closed_hour_and_is_printed_apart(world: World, 
 
 def test_an_hour_that_is_being_replayed_is_folded_when_it_is_quiet(world: World, camera: str) -> None:
     camera_beats(world, T0, T0 + 20_000)
-    uptime = Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE, quiet_ms=60_000)
+    uptime = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, grace_ms=GRACE, quiet_ms=60_000)
     world.clock.at_ms = T0 + 2 * HOUR
     settle(uptime)
     for step in range(10):  # one message every 50 s
@@ -133,7 +140,7 @@ def test_an_hour_that_is_being_replayed_is_folded_when_it_is_quiet(world: World,
 
 def test_an_hour_that_was_closed_is_due_whatever_a_node_replays_into_it(world: World, camera: str) -> None:
     camera_beats(world, T0, T0 + 20_000)
-    uptime = Uptime(world.database, world.journal, world.directory, world.clock, grace_ms=GRACE, quiet_ms=60_000)
+    uptime = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, grace_ms=GRACE, quiet_ms=60_000)
     uptime.advance()
     world.clock.at_ms = T0 + HOUR + GRACE
     uptime._ledger.close_hours()
@@ -328,7 +335,7 @@ def test_the_newest_hour_is_folded_before_a_repair_of_the_past(world: World, cam
     settle(uptime)
     world.change(camera, supervision_ms=30_000)
     world.clock.at_ms += HOUR
-    uptime._ledger.sync_registry()
+    uptime._ledger.sync_inputs()
     uptime._ledger.close_hours()
     assert uptime._ledger.settle(limit=1) == 1
     assert (uptime.backlog(), uptime.backlog(from_ms=T0 + 8 * HOUR)) == (8, 0)
@@ -462,53 +469,23 @@ def test_maintenance_overrides_all_and_an_excuse_only_what_did_not_work(world: W
     camera_beats(world, T0 + 600_000, T0 + 1_200_000)
     uptime = uptime_of(world)
     world.clock.at_ms = T0
-    uptime.exempt(
-        "CAM-A",
-        scope=Scope.ALL,
-        kind=ExemptionKind.MAINTENANCE,
-        span=Span(T0 + 1_100_000, T0 + 1_300_000),
-        reason="new lens",
-        author="chief",
-    )
+    exempt(world, ExemptionKind.MAINTENANCE, T0 + 1_100_000, T0 + 1_300_000)
     world.clock.at_ms = T0 + 2 * HOUR
     settle(uptime)
-    excuse = uptime.exempt(
-        "CAM-A",
-        scope=Scope.ALL,
-        kind=ExemptionKind.EXCUSED,
-        span=Span(T0, T0 + 900_000),
-        reason="power cut",
-        document="MEA 12/34",
-        author="chief",
-    )
+    excuse = exempt(world, ExemptionKind.EXCUSED, T0, T0 + 900_000)
     settle(uptime)
     parts = whole(world, uptime, to_ms=T0 + HOUR).parts
     assert (parts.excused_ms, parts.maintenance_ms, parts.working_ms) == (600_000, 200_000, 500_000)
     assert parts.commissioned_ms == HOUR
-    uptime.withdraw(excuse.id, scope=Scope.ALL, by="chief")
+    shorter = world.exemptions.move_end(excuse.id, T0 + 300_000, scope=Scope.ALL, by="chief")
+    settle(uptime)
+    assert whole(world, uptime, to_ms=T0 + HOUR).parts.excused_ms == 300_000
+    world.exemptions.withdraw(shorter.id, scope=Scope.ALL, by="chief")
     settle(uptime)
     assert whole(world, uptime, to_ms=T0 + HOUR).parts.excused_ms == 0
     incremental = uptime.fingerprint()
     uptime.rebuild()
     assert uptime.fingerprint() == incremental
-
-
-@pytest.mark.parametrize(
-    ("kind", "span", "reason", "document", "says"),
-    [
-        (ExemptionKind.EXCUSED, Span(T0, T0), "x", "d", "start before it ends"),
-        (ExemptionKind.EXCUSED, Span(T0, T0 + 1), " ", "d", "reason"),
-        (ExemptionKind.EXCUSED, Span(T0, T0 + 1), "x", "", "document"),
-        (ExemptionKind.MAINTENANCE, Span(T0 - 1, T0 + 1), "x", "", "before it starts"),
-    ],
-)
-def test_an_exemption_without_ground_is_refused(
-    world: World, camera: str, kind: ExemptionKind, span: Span, reason: str, document: str, says: str
-) -> None:
-    uptime = uptime_of(world)
-    with pytest.raises(Rejected, match=says):
-        uptime.exempt("CAM-A", scope=Scope.ALL, kind=kind, span=span, reason=reason, author="a", document=document)
-    assert uptime.exemptions(scope=Scope.ALL) == []
 
 
 def test_nothing_outside_the_scope_is_shown_or_changed(world: World, camera: str) -> None:
@@ -517,24 +494,8 @@ def test_nothing_outside_the_scope_is_shown_or_changed(world: World, camera: str
     assert uptime.usage(scope=other, from_ms=T0, to_ms=T0 + 1_000) == []
     with pytest.raises(NotFound):
         uptime.hours("CAM-A", scope=other, from_ms=T0, to_ms=T0 + 1)
-    with pytest.raises(NotFound):
-        uptime.exempt("CAM-A", scope=other, kind=ExemptionKind.MAINTENANCE, span=Span(T0 + 9_000, T0 + 9_999), reason="x", author="a")
     with pytest.raises(Rejected, match="start before it ends"):
         uptime.usage(scope=Scope.ALL, from_ms=T0, to_ms=T0)
-
-
-def test_an_exemption_goes_with_its_position(world: World, camera: str) -> None:
-    uptime, here, there = uptime_of(world), Scope(STATION), Scope("/bpp/n2/")
-    world.clock.at_ms = T0
-    span = Span(T0 + 9_000, T0 + 9_999)
-    made = uptime.exempt("CAM-A", scope=here, kind=ExemptionKind.MAINTENANCE, span=span, reason="x", author="a")
-    world.change(camera, unit_path="/bpp/n2/thonglo/")
-    assert uptime.exemptions(scope=here) == []
-    with pytest.raises(NotFound):
-        uptime.withdraw(made.id, scope=here, by="a")
-    assert uptime.exemptions(scope=there, code="CAM-A") == [made]
-    uptime.withdraw(made.id, scope=there, by="b")
-    assert uptime.exemptions(scope=Scope.ALL) == []
 
 
 def test_hours_that_straddle_an_open_and_a_closed_one_add_up_at_each_moment(world: World, camera: str) -> None:

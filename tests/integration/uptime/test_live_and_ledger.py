@@ -1,4 +1,4 @@
-"""The same random stream drives live state and ledger, while the registry changes under both: at each moment they say the same."""
+"""One random stream drives live state and ledger, while registry and exemptions change under both: at each moment they say the same."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from firmware_agent.contract.vocabulary import Function, Kind, Verdict
 from fleet_server.access.model import Scope
+from fleet_server.exemptions.model import ExemptionKind
 from fleet_server.ingest.model import Lane
-from fleet_server.presence.model import State
+from fleet_server.presence.exempted import overlays_of
+from fleet_server.presence.model import Segment, State, overlay, worst
 from fleet_server.presence.service import Presence
 from fleet_server.storage import Database
 from fleet_server.uptime.fold import trails
@@ -53,6 +55,17 @@ class Change:
     node: int
 
 
+@dataclass(frozen=True)
+class Exempt:
+    """Somebody exempts a position, or takes the newest exemption back."""
+
+    kind: ExemptionKind
+    position: int
+    after_ms: int
+    length_ms: int
+    is_taken_back: bool
+
+
 fresh = st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(FUNCTIONS), st.sampled_from(list(Verdict)), st.just(0), st.just(10**7))
 odd = st.tuples(
     st.sampled_from(["a", "b", "stray"]),
@@ -67,7 +80,10 @@ late = st.builds(Beat, node=st.integers(0, 1), delay_ms=TIMES, is_replay=st.bool
 waits = st.builds(Wait, st.one_of(st.just(1_000), TIMES), st.booleans())
 whats = st.sampled_from(["move", "move", "commission", "retire", "functions", "unit"])
 registry = st.builds(Change, what=whats, position=st.integers(0, 1), node=st.integers(0, 1))
-histories = st.lists(usual | late | waits | registry, min_size=10, max_size=25)
+exempts = st.builds(
+    Exempt, st.sampled_from(list(ExemptionKind)), st.integers(0, 1), TIMES, TIMES.filter(bool), st.sampled_from([False, False, True])
+)
+histories = st.lists(usual | late | waits | registry | exempts, min_size=10, max_size=25)
 
 
 @contextmanager
@@ -116,6 +132,26 @@ def change(world: World, what: Change) -> None:
             world.change(ref.id, unit_path="/bpp/n2/" if ref.unit_path != "/bpp/n2/" else "/bpp/n1/lumpini/")
 
 
+def exempt(world: World, what: Exempt) -> None:
+    """Maintenance begins some time from now, an excuse began some time ago."""
+    code, start = "AB"[what.position], what.after_ms if what.kind is ExemptionKind.MAINTENANCE else -what.after_ms
+    if what.is_taken_back:
+        for exemption in world.exemptions.of_position(code, scope=Scope.ALL)[:1]:
+            world.exemptions.withdraw(exemption.id, scope=Scope.ALL, by="a")
+        return
+    from_ms = world.clock.at_ms + start
+    world.exemptions.declare(
+        code,
+        scope=Scope.ALL,
+        kind=what.kind,
+        from_ms=from_ms,
+        to_ms=from_ms + what.length_ms,
+        reason="r",
+        document="d",
+        author="a",
+    )
+
+
 def move(world: World, position: str, node: int, now: int) -> None:
     """Serve a position by a channel of another node, or by the other channel if that node serves it already."""
     current = next((i for i in world.installations if i.position_id == position and i.to_ms is None), None)
@@ -146,12 +182,19 @@ def in_time(world: World, uptime: Uptime) -> dict[str, list[State]]:
     }
 
 
+def overlaid(world: World, code: str, states: list[State]) -> State:
+    """Return what uptime will make of the functions of a position and its exemptions, for now."""
+    now = world.clock.at_ms
+    exempted = world.exemptions.of_position(code, scope=Scope.ALL)
+    return overlay([Segment(now, now + 1, worst(states))], overlays_of(exempted))[0].state
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(histories)
 def test_live_state_says_what_the_ledger_will_say(happened: list[object]) -> None:
     with a_world() as world:
-        presence = Presence(world.database, world.journal, world.directory, world.clock)
-        uptime = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
+        presence = Presence(world.database, world.journal, world.directory, world.exemptions, world.clock)
+        uptime = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, quiet_ms=0)
         for what in happened:
             match what:
                 case Beat():
@@ -162,9 +205,13 @@ def test_live_state_says_what_the_ledger_will_say(happened: list[object]) -> Non
                         uptime.advance()
                 case Change():
                     change(world, what)
+                case Exempt():
+                    exempt(world, what)
             presence.advance()
-            shown = {s.code: [f.state for f in s.functions] for s in presence.statuses(scope=Scope.ALL)}
-            assert shown == in_time(world, uptime), what
+            shown = presence.statuses(scope=Scope.ALL)
+            proven = in_time(world, uptime)
+            assert {s.code: [f.state for f in s.functions] for s in shown} == proven, what
+            assert {s.code: s.state for s in shown} == {code: overlaid(world, code, states) for code, states in proven.items()}, what
         world.clock.at_ms += 3 * HOUR
         uptime.settle()
         check_hours(world, uptime)

@@ -1,7 +1,7 @@
 """Random journals: replay, clocks that cannot be believed, swaps, exemptions. The ledger must always be what the whole says."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from firmware_agent.contract.messages import Evidence
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Verdict
 from fleet_server.access.model import Scope
+from fleet_server.errors import Rejected
+from fleet_server.exemptions.model import Exemption, ExemptionKind
 from fleet_server.ingest.model import Lane
 from fleet_server.storage import Database
-from fleet_server.uptime.model import ExemptionKind, Span
 from fleet_server.uptime.service import Uptime
 from tests.integration.uptime.world import HOUR, NODES, T0, World, evidence
 
@@ -51,6 +52,18 @@ class Exempt:
 
 
 @dataclass(frozen=True)
+class MoveEnd:
+    """Let the newest exemption end so much later or earlier."""
+
+    by_ms: int
+
+
+@dataclass(frozen=True)
+class Withdraw:
+    """Withdraw the newest exemption."""
+
+
+@dataclass(frozen=True)
 class Settle:
     """Let the ledger catch up, some time later."""
 
@@ -82,8 +95,9 @@ exempts = st.builds(
     st.integers(0, END),
     st.integers(1, 2 * HOUR),
 )
+moves = st.builds(MoveEnd, by_ms=st.integers(-HOUR, HOUR))
 settles = st.builds(Settle, after_ms=st.sampled_from([0, MINUTE, HOUR, 3 * HOUR]))
-acts = st.lists(st.one_of(beats, beats, beats, settles, swaps, exempts), min_size=1, max_size=20)
+acts = st.lists(st.one_of(beats, beats, beats, settles, swaps, exempts, moves, st.just(Withdraw())), min_size=1, max_size=20)
 
 
 @contextmanager
@@ -129,12 +143,31 @@ def act(world: World, uptime: Uptime, what: object) -> None:
         case Swap(at_ms=at_ms, node=node):
             swap(world, T0 + at_ms, node)
         case Exempt(kind=kind, from_ms=from_ms, to_ms=to_ms):
-            span = Span(from_ms, to_ms)
             if kind is ExemptionKind.EXCUSED or from_ms >= world.clock.at_ms:
-                uptime.exempt("CAM-A", scope=Scope.ALL, kind=kind, span=span, reason="r", document="d", author="a")
+                exempt(world, kind, from_ms, to_ms)
+        case MoveEnd(by_ms=by_ms):
+            move_end(world, by_ms)
+        case Withdraw():
+            for exemption in exemptions(world)[:1]:
+                world.exemptions.withdraw(exemption.id, scope=Scope.ALL, by="a")
         case Settle(after_ms=after_ms):
             world.clock.at_ms += after_ms
             settle(uptime)
+
+
+def exempt(world: World, kind: ExemptionKind, from_ms: int, to_ms: int) -> None:
+    world.exemptions.declare("CAM-A", scope=Scope.ALL, kind=kind, from_ms=from_ms, to_ms=to_ms, reason="r", document="d", author="a")
+
+
+def exemptions(world: World) -> list[Exemption]:
+    return world.exemptions.of_position("CAM-A", scope=Scope.ALL)
+
+
+def move_end(world: World, by_ms: int) -> None:
+    """Move the end of the newest exemption, unless that is refused: before its beginning, or of maintenance that is over."""
+    for exemption in exemptions(world)[:1]:
+        with suppress(Rejected):
+            world.exemptions.move_end(exemption.id, exemption.to_ms + by_ms, scope=Scope.ALL, by="a")
 
 
 def swap(world: World, at_ms: int, node: int) -> None:
@@ -156,7 +189,7 @@ def settle(uptime: Uptime) -> None:
 @given(acts)
 def test_a_rebuilt_ledger_equals_the_grown_one_byte_for_byte(happened: list[object]) -> None:
     with a_world() as world:
-        uptime = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
+        uptime = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, quiet_ms=0)
         for what in happened:
             act(world, uptime, what)
         world.clock.at_ms += 3 * HOUR
@@ -171,7 +204,7 @@ def test_a_rebuilt_ledger_equals_the_grown_one_byte_for_byte(happened: list[obje
 @given(acts, st.integers(0, END), st.integers(1, END))
 def test_usage_is_the_same_whether_hours_are_open_closed_or_cut(happened: list[object], start: int, length: int) -> None:
     with a_world() as world:
-        grown = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
+        grown = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, quiet_ms=0)
         for what in happened:
             act(world, grown, what)
             if not isinstance(what, Settle):  # the open hours are looked at all the time
@@ -179,7 +212,7 @@ def test_usage_is_the_same_whether_hours_are_open_closed_or_cut(happened: list[o
         span = (T0 + start, T0 + start + length)
         world.clock.at_ms = max(world.clock.at_ms, span[1])
         settle(grown)  # closed hours are as they were last folded
-        fresh = Uptime(world.database, world.journal, world.directory, world.clock, quiet_ms=0)
+        fresh = Uptime(world.database, world.journal, world.directory, world.exemptions, world.clock, quiet_ms=0)
         before = [
             (u.code, u.function, _times(u.parts))
             for by in (False, True)

@@ -8,6 +8,7 @@ from firmware_agent.contract.messages import Clock as NodeClock
 from firmware_agent.contract.messages import Evidence, Heartbeat, Status, encode
 from firmware_agent.contract.topics import Up
 from firmware_agent.contract.vocabulary import ClockQuality, Function, Kind, Online, Verdict
+from fleet_server.exemptions.service import Exemptions
 from fleet_server.ingest.journal import Journal
 from fleet_server.ingest.model import Entry, Lane, dated
 from fleet_server.registry.model import Directory, InstallationRef, NodeRef, PositionRef
@@ -54,6 +55,7 @@ class World:
     def __post_init__(self) -> None:
         self.journal = Journal(self.database)
         self._directory: Directory | None = None
+        self.exemptions = Exemptions(self.database, self.directory, self.clock)
 
     def directory(self) -> Directory:
         if self._directory is None or self._directory.version != self.version:

@@ -326,7 +326,7 @@ def upgrade() -> None:
         sa.Column("unit_path", sa.String(length=200), nullable=False),
         sa.Column("zone_code", sa.String(length=64), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("cause", sa.String(length=64), nullable=False),
+        sa.Column("cause", sa.String(length=500), nullable=False),
         sa.Column("since_ms", sa.BigInteger(), nullable=True),
         sa.Column("observed_at_ms", sa.BigInteger(), nullable=True),
         sa.Column("functions", sa.Text(), nullable=False),

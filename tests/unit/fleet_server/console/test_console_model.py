@@ -152,6 +152,14 @@ def test_real_presses_come_before_tests_and_the_longest_waiting_first() -> None:
     assert model.by_urgency([drill, young, old]) == [old, young, drill]
 
 
+@pytest.mark.parametrize(("state", "what"), [(State.MAINTENANCE, "Under approved maintenance"), (State.EXCUSED, "Excused with a document")])
+def test_the_reason_of_an_exemption_is_no_word_of_ours(state: State, what: str) -> None:
+    ground = next(iter(FakeWorld().by_code.values()))
+    row = model.row(replace(ground, state=state, cause="closed"), None)  # "closed" is a word for cameras that hang up
+    assert (row.explanation.what, row.explanation.todo, row.reason, row.says_why) == (what, "", "closed", True)
+    assert model.row(replace(ground, state=State.FAILED, cause="closed"), None).reason == ""
+
+
 def test_every_cause_of_the_server_has_words() -> None:
     assert {cause.value for cause in Cause} <= set(causes.CAUSES)
 

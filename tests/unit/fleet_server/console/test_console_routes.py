@@ -55,6 +55,16 @@ async def test_the_overview_says_in_words_what_is_wrong_since_when_and_what_to_d
     assert "ตรวจไฟเลี้ยงและสายของกล้อง" in text
 
 
+@pytest.mark.parametrize("path", ["/", "/positions/TWN-P01-LMP"])
+async def test_maintenance_is_shown_with_its_reason_and_since_when(demo: httpx.AsyncClient, world: FakeWorld, path: str) -> None:
+    world.set_state("TWN-P01-LMP", State.MAINTENANCE, "new <b>lamp</b>")
+    page = (await demo.get(f"{path}?lang=en")).text
+    for text in ("Under approved maintenance", "Reason: new &lt;b&gt;lamp&lt;/b&gt;", "since "):
+        assert text in page
+    assert "Reported cause" not in page
+    assert "เหตุผล: new" in (await demo.get(f"{path}?lang=th")).text
+
+
 async def test_the_overview_shows_criterion_3_with_and_without_cameras(demo: httpx.AsyncClient, world: FakeWorld) -> None:
     assert "of 10 points, types that count: 3" in (await demo.get("/", params={"lang": "en"})).text
     for position in list(world.by_code.values()):

@@ -78,8 +78,8 @@ def console(tmp_path: Path) -> Iterator[Console]:
     database.create_all()
     world = World(database)
     registry = cast(Registry, SmallRegistry(world))
-    presence = Presence(database, world.journal, world.directory, world.clock)
-    uptime = Uptime(database, world.journal, world.directory, world.clock)
+    presence = Presence(database, world.journal, world.directory, world.exemptions, world.clock)
+    uptime = Uptime(database, world.journal, world.directory, world.exemptions, world.clock)
     access = Access(database, world.clock, hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
     services = console_services(
         registry=registry,

@@ -15,7 +15,8 @@ from fleet_server.errors import NotFound
 from fleet_server.ingest.model import Entry, Lane
 from fleet_server.presence.layers import Layer
 from fleet_server.presence.model import State
-from fleet_server.presence.service import BLIND_AFTER_MS, Presence
+from fleet_server.presence.service import Presence
+from fleet_server.presence.watch import BLIND_AFTER_MS
 from fleet_server.storage import Database, changes
 from tests.integration.uptime.world import NODES, STATION, T0, World, evidence
 
@@ -29,7 +30,7 @@ def world(database: Database) -> World:
 
 
 def presence_of(world: World) -> Presence:
-    return Presence(world.database, world.journal, world.directory, world.clock, node_supervision_ms=60_000)
+    return Presence(world.database, world.journal, world.directory, world.exemptions, world.clock, node_supervision_ms=60_000)
 
 
 def news(world: World, after: int = 0) -> list[changes.Change]:
@@ -88,6 +89,23 @@ def test_more_of_the_same_is_not_told(world: World) -> None:
     assert presence.nodes(scope=Scope.ALL)[0].last_heartbeat_at_ms is not None
     at(world, T0 + 60_000, presence)  # the sign of life refreshes what is only seen
     assert presence.nodes(scope=Scope.ALL)[0].last_heartbeat_at_ms == T0 + 40_050
+
+
+def test_the_first_heartbeat_after_a_birth_is_seen_at_once(world: World) -> None:
+    presence = presence_of(world)
+    world.status(Online.ONLINE, received=T0)
+    at(world, T0 + 10, presence)
+    before = news(world)[-1].number
+    (node,) = presence.nodes(scope=Scope.ALL)
+    assert (node.is_online, node.last_heartbeat_at_ms) == (True, None)
+    world.beat([evidence("cam-a", at=T0 + 300)], wall=T0 + 300)
+    at(world, T0 + 360, presence)
+    (node,) = presence.nodes(scope=Scope.ALL)
+    assert node.last_heartbeat_at_ms == T0 + 350
+    assert told(world, "node", before) == [(NODES[0], True, "")]
+    world.beat([evidence("cam-a", at=T0 + 600)], wall=T0 + 600)
+    at(world, T0 + 660, presence)
+    assert len(told(world, "node", before)) == 1
 
 
 def test_silence_is_told_when_the_evidence_ends(world: World) -> None:
@@ -174,7 +192,7 @@ def test_a_will_names_the_link_at_once_and_an_old_one_nothing(world: World) -> N
 
 def test_a_node_that_says_it_is_simulated_is_marked(world: World) -> None:
     marked: list[NodeId] = []
-    presence = Presence(world.database, world.journal, world.directory, world.clock, mark_simulated=marked.append)
+    presence = Presence(world.database, world.journal, world.directory, world.exemptions, world.clock, mark_simulated=marked.append)
     world.status(Online.ONLINE, received=T0)
     catch_up(presence)
     assert marked == []
@@ -189,7 +207,7 @@ def test_a_node_that_says_it_is_simulated_is_marked(world: World) -> None:
 def test_a_retained_birth_marks_a_simulated_node_and_says_nothing_of_now(world: World) -> None:
     """A node that was born while the server was away tells of itself by what the broker kept."""
     marked: list[NodeId] = []
-    presence = Presence(world.database, world.journal, world.directory, world.clock, mark_simulated=marked.append)
+    presence = Presence(world.database, world.journal, world.directory, world.exemptions, world.clock, mark_simulated=marked.append)
     world.status(Online.ONLINE, received=T0, is_simulated=True, lane=Lane.REPLAY)
     catch_up(presence)
     assert marked == [NODES[0]]
@@ -198,7 +216,7 @@ def test_a_retained_birth_marks_a_simulated_node_and_says_nothing_of_now(world: 
 
 def test_while_no_message_can_come_the_server_is_blind_and_no_node_silent(world: World) -> None:
     listening = [True]
-    presence = Presence(world.database, world.journal, world.directory, world.clock, is_listening=lambda: listening[0])
+    presence = Presence(world.database, world.journal, world.directory, world.exemptions, world.clock, is_listening=lambda: listening[0])
     world.beat([evidence("cam-a", at=T0)], wall=T0)
     at(world, T0 + 50, presence)
     listening[0] = False
@@ -211,6 +229,25 @@ def test_while_no_message_can_come_the_server_is_blind_and_no_node_silent(world:
     assert presence.statuses(scope=Scope.ALL)[0].cause == "no_evidence"
     at(world, T0 + 260_000, presence)
     assert presence.nodes(scope=Scope.ALL)[0].cause == "agent_silent"
+
+
+def test_the_time_in_which_nobody_watched_adds_up_over_a_stop(world: World) -> None:
+    listening = [True]
+    first = presence_of(world)
+    at(world, T0, first)
+    at(world, T0 + BLIND_AFTER_MS, first)
+    assert first.blind_ms() == 0
+    second = Presence(world.database, world.journal, world.directory, world.exemptions, world.clock, is_listening=lambda: listening[0])
+    at(world, T0 + 60_000, second)
+    assert second.blind_ms() == 50_000
+    listening[0] = False
+    for now in range(T0 + 61_000, T0 + 80_001, 1_000):
+        at(world, now, second)
+    assert second.blind_ms() == 70_000
+    listening[0] = True
+    at(world, T0 + 81_000, second)
+    at(world, T0 + 83_000, second)
+    assert second.blind_ms() == 71_000
 
 
 def test_nothing_outside_the_scope_is_shown(world: World) -> None:

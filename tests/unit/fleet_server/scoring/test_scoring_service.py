@@ -9,6 +9,7 @@ import pytest
 from firmware_agent.contract.vocabulary import Function, Kind, Verdict
 from fleet_server.access.model import Scope
 from fleet_server.errors import Gone
+from fleet_server.exemptions.model import ExemptionKind
 from fleet_server.presence.service import Presence
 from fleet_server.scoring.innovation import units_above
 from fleet_server.scoring.model import Flag
@@ -28,7 +29,7 @@ class Station:
         world.add_position("BTN", Kind.PANIC_BUTTON, functions=(Function.PRESS,), innovation_type="panic_button")
         world.add_position("LMP", Kind.STREET_LIGHT, functions=(Function.LIT,), innovation_type="street_light")
         world.add_position("AIR", Kind.SENSOR, functions=(Function.READING,), innovation_type=None)
-        self.presence = Presence(database, world.journal, world.directory, world.clock)
+        self.presence = Presence(database, world.journal, world.directory, world.exemptions, world.clock)
         self.scoring = Scoring(database, world.directory, self.presence, world.clock, is_demo=is_demo)
 
     def says(self, at: int, *, dead: tuple[str, ...] = (), verdict: Verdict = Verdict.FAILED) -> None:
@@ -73,6 +74,30 @@ def test_a_type_counts_while_one_of_it_works(station: Station) -> None:
 def test_only_working_counts(station: Station, verdict: Verdict) -> None:
     station.says(T0, dead=("btn",), verdict=verdict)
     assert station.counts()["panic_button"] == (0, 1, False)
+
+
+def exempt(station: Station, kind: ExemptionKind, code: str) -> None:
+    station.world.exemptions.declare(
+        code, scope=Scope.ALL, kind=kind, from_ms=T0 + 1_000, to_ms=T0 + 5_000, reason="r", document="d", author="a"
+    )
+
+
+def test_under_maintenance_nothing_counts_though_evidence_says_that_it_works(station: Station) -> None:
+    exempt(station, ExemptionKind.MAINTENANCE, "BTN")
+    counted = []
+    for at in (T0, T0 + 2_000, T0 + 5_000):
+        station.says(at)
+        station.scoring.tell()
+        counted.append(station.counts()["panic_button"])
+    assert counted == [(1, 1, True), (0, 1, False), (1, 1, True)]
+    assert station.told() == [3, 2, 3]
+
+
+def test_an_excuse_changes_nothing_of_what_counts(station: Station) -> None:
+    for code in ("BTN", "LMP"):
+        exempt(station, ExemptionKind.EXCUSED, code)
+    station.says(T0 + 2_000, dead=("lmp",))
+    assert station.counts() == {"cctv": (2, 2, True), "panic_button": (1, 1, True), "street_light": (0, 1, False)}
 
 
 def test_a_second_camera_changes_nothing(station: Station) -> None:

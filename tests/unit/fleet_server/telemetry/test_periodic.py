@@ -16,6 +16,7 @@ from fleet_server.presence.layers import PositionStatus
 from fleet_server.presence.model import State
 from fleet_server.storage import Database
 from fleet_server.telemetry.derived import HOUR_MS
+from fleet_server.telemetry.hours import rewriting
 from fleet_server.telemetry.metrics import TelemetryMetrics
 from fleet_server.telemetry.periodic import server_line
 from fleet_server.telemetry.promise import Bucket
@@ -38,6 +39,7 @@ class Sources:
         self.states = {"CAM-A": State.WORKING, "BTN-1": State.UNKNOWN}
         self.ledger: dict[str, list[Hour]] = {}
         self.waiting: list[int] = []
+        self.closed: int | None = None
 
     def statuses(self, *, scope: Scope) -> list[PositionStatus]:
         assert scope == Scope.ALL
@@ -68,6 +70,8 @@ class Sources:
         return [hour for hour in self.ledger.get(code, []) if from_ms <= hour.hour_ms < to_ms]
 
     def closed_ms(self) -> int:
+        if self.closed is not None:
+            return self.closed
         return max((hour.hour_ms + HOUR_MS for hours in self.ledger.values() for hour in hours), default=0)
 
     def backlog(self, *, from_ms: int = 0) -> int:
@@ -215,6 +219,37 @@ def test_hour_that_late_evidence_changed_is_written_again(bench: Bench, clock: A
     bench.store.writes.clear()
     bench.telemetry._hours.advance()
     assert bench.store.writes == []
+
+
+def test_hours_that_the_ledger_tells_of_are_written_again(bench: Bench, database: Database, clock: Any) -> None:
+    start_ms = NOW // HOUR_MS * HOUR_MS - 2 * HOUR_MS
+    hours = bench.sources.ledger["CAM-A"] = [hour(start_ms + n * HOUR_MS, unknown_ms=3_600_000) for n in range(2)]
+    bench.telemetry._hours.advance()
+    tell = rewriting(clock)
+    with database.write() as connection:
+        tell(connection, {("id-CAM-A", start_ms), ("id-CAM-A", start_ms + HOUR_MS), ("id-GONE", start_ms)})
+    hours[:] = [hour(start_ms + n * HOUR_MS, unknown_ms=1_800_000, working_ms=1_800_000) for n in range(2)]
+    clock.advance(121_000)
+    bench.telemetry._hours.advance()
+    assert ["working_ms=1800000i" in line for line in bench.lines(Bucket.COLD, "uptime_1h")] == [False, False, True, True]
+    bench.telemetry.write_states()
+    assert "uptime_1h=0.5" in bench.lines(Bucket.HOT, "station_state")[0]
+    bench.store.writes.clear()
+    bench.telemetry._hours.advance()
+    assert bench.store.writes == []
+
+
+def test_an_hour_that_closes_while_hours_are_written_waits_for_the_next_look(bench: Bench) -> None:
+    start_ms = NOW // HOUR_MS * HOUR_MS - 2 * HOUR_MS
+    hours = bench.sources.ledger["CAM-A"] = [hour(start_ms, working_ms=3_600_000)]
+    bench.sources.closed = start_ms + HOUR_MS
+    hours.append(hour(start_ms + HOUR_MS, unknown_ms=3_600_000))  # folded for this position, not yet for the others
+    bench.telemetry._hours.advance()
+    assert len(bench.lines(Bucket.COLD, "uptime_1h")) == 1
+    bench.sources.ledger["BTN-1"] = [hour(start_ms + HOUR_MS, unknown_ms=3_600_000)]
+    bench.sources.closed = start_ms + 2 * HOUR_MS
+    bench.telemetry._hours.advance()
+    assert len(bench.lines(Bucket.COLD, "uptime_1h")) == 3
 
 
 def test_kinds_have_words_for_tags() -> None:

@@ -12,6 +12,7 @@ from fleet_server import problems
 from fleet_server.access.guard import Guard
 from fleet_server.access.model import Permission, Principal, Role, Scope
 from fleet_server.errors import Forbidden
+from fleet_server.exemptions.model import ExemptionKind
 from fleet_server.presence import routes as presence_routes
 from fleet_server.presence.service import Presence
 from fleet_server.scoring import routes as scoring_routes
@@ -43,8 +44,8 @@ class Api:
         world.add_node()
         world.add_position("CAM-A")
         world.add_position("CAM-B", unit="/bpp/n2/huaikhwang/", node=None)
-        self.presence = Presence(database, world.journal, world.directory, world.clock)
-        self.uptime = Uptime(database, world.journal, world.directory, world.clock)
+        self.presence = Presence(database, world.journal, world.directory, world.exemptions, world.clock)
+        self.uptime = Uptime(database, world.journal, world.directory, world.exemptions, world.clock)
         self.guard = OpenGuard()
         app = FastAPI()
         problems.install(app)
@@ -156,38 +157,20 @@ def test_uptime_of_a_unit_shows_the_worst_beside_the_pool(api: Api) -> None:
     assert [usage["code"] for usage in page["items"]] == ["CAM-B"]
 
 
-def test_an_exemption_is_declared_listed_and_withdrawn(api: Api) -> None:
-    body = {"kind": "excused", "from_ms": T0, "to_ms": T0 + 5_000, "reason": "power cut", "document": "MEA 12/34"}
-    made = api.ask("POST", "/positions/CAM-B/exemptions", body)
-    assert made.status_code == 201, made.text
-    assert made.json() | {"id": 0, "position_id": ""} == body | {
-        "id": 0,
-        "position_id": "",
-        "author": "token:tester",
-        "created_at_ms": T0 + 10_000,
-    }
-    answer = api.ask("GET", "/positions/CAM-B/exemptions")
-    assert [found["id"] for found in answer.json()] == [made.json()["id"]]
-    usage = api.get(f"/positions/CAM-B/uptime?from_ms={T0}")
-    whole = usage["whole"]
-    assert (whole["parts"]["excused_ms"], whole["parts"]["unknown_ms"]) == (5_000, 5_000)
-    assert api.ask("DELETE", f"/exemptions/{made.json()['id']}").status_code == 204
-    assert api.ask("DELETE", f"/exemptions/{made.json()['id']}").status_code == 404
-    assert api.ask("GET", "/positions/CAM-B/exemptions").json() == []
-
-
-@pytest.mark.parametrize("field", ["reason", "document"])
-def test_an_exemption_that_no_database_can_keep(api: Api, field: str) -> None:
-    body = {"kind": "excused", "from_ms": T0, "to_ms": T0 + 5_000, "reason": "power\ncut", "document": "MEA 12/34"}
-    assert api.ask("POST", "/positions/CAM-B/exemptions", body | {field: "a\0b"}).status_code == 422
-    assert api.ask("POST", "/positions/CAM-B/exemptions", body).status_code == 201
-
-
-def test_a_viewer_declares_nothing(api: Api) -> None:
-    api.guard.who = Principal("auditor", Role.AUDITOR, Scope.ALL, "session")
-    body = {"kind": "excused", "from_ms": T0, "to_ms": T0 + 5_000, "reason": "x", "document": "y"}
-    assert api.ask("POST", "/positions/CAM-B/exemptions", body).status_code == 403
-    assert api.uptime.exemptions(scope=Scope.ALL) == []
+def test_maintenance_shows_in_states_uptime_and_innovation_alike(api: Api) -> None:
+    api.world.exemptions.declare(
+        "CAM-A", scope=Scope.ALL, kind=ExemptionKind.MAINTENANCE, from_ms=T0 + 12_000, to_ms=T0 + 20_000, reason="new lens", author="a"
+    )
+    api.world.clock.at_ms = T0 + 15_000
+    (item,) = api.get("/states?limit=1")["items"]
+    assert (item["state"], item["cause"], item["since_ms"]) == ("maintenance", "new lens", T0 + 12_000)
+    assert [(f["state"], f["since_ms"]) for f in item["functions"]] == [("working", T0)]
+    status = api.get("/positions/CAM-A/status")
+    assert status["state"] == "maintenance"
+    assert all(layer["is_ok"] for layer in status["layers"])
+    parts = api.get(f"/positions/CAM-A/uptime?from_ms={T0}")["whole"]["parts"]
+    assert (parts["working_ms"], parts["maintenance_ms"]) == (12_000, 3_000)
+    assert api.get("/innovation")["types"] == [{"type": "cctv", "working": 0, "commissioned": 2, "counts": False}]
 
 
 def test_innovation_is_shown_with_its_ruling(api: Api) -> None:
