@@ -14,7 +14,6 @@ from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.telemetry.lines import flag, health_line, heartbeat_line, line, series, station_of, text
 from fleet_server.telemetry.promise import Bucket
 
-HOUR_MS: Final = 3_600_000
 _FOREVER_MS: Final = 1 << 60
 
 OffsetOf = Callable[[NodeId, BootId], int | None]
@@ -26,8 +25,6 @@ class Derived:
     """What a batch of rows gives."""
 
     lines: dict[Bucket, list[bytes]] = field(default_factory=dict)
-    late_hours: set[tuple[str, int]] = field(default_factory=set)
-    """Position and hour of evidence that came late: what was written of that hour of the ledger may have changed."""
     undated: int = 0
     """Heartbeats that nothing dates."""
     homeless: int = 0
@@ -96,8 +93,6 @@ class Deriver:
                 derived.homeless += 1
                 return
         is_late = row.lane is Lane.REPLAY or row.received_at_ms >= at_ms + evidence.ttl_ms
-        if is_late:
-            derived.late_hours.update((found.position.id, hour) for hour in _hours(at_ms, at_ms + evidence.ttl_ms))
         hot.append(heartbeat_line(found.prefix, found.position.kind, evidence, seq=row.seq or 0, is_late=is_late, at_ms=at_ms))
 
     def _series_at(self, node: NodeId, channel: Channel, at_ms: int) -> "_Series | None":
@@ -154,7 +149,3 @@ def position_tags(position: PositionRef) -> dict[str, str]:
 def _apart(moment: Moment, number: int) -> int:
     """Return where an event's point stands. What its receipt alone dates comes in bursts: its number keeps each in a place of its own."""
     return moment.at_ms if moment.is_dated else max(0, moment.at_ms - 999 + number % 1000)
-
-
-def _hours(from_ms: int, to_ms: int) -> range:
-    return range(from_ms // HOUR_MS * HOUR_MS, to_ms, HOUR_MS)

@@ -12,20 +12,18 @@ from fleet_server.ingest.journal import Journal
 from fleet_server.registry.model import Directory, PositionRef
 from fleet_server.storage.database import Database
 from fleet_server.telemetry import store as tables
-from fleet_server.telemetry.derived import HOUR_MS
 from fleet_server.telemetry.periodic import hour_lines, uptime_by_station
 from fleet_server.telemetry.promise import Bucket
 from fleet_server.telemetry.sources import LedgerHour, LedgerSource
 from fleet_server.telemetry.writer import TelemetryWriter
+from fleet_server.uptime.model import HOUR_MS
 
 CURSOR: Final = "telemetry-hours"
-_SETTLE_MS: Final = 120_000
-"""After late evidence, until the ledger has surely been folded again."""
 _CHUNK_LINES: Final = 5000
 
 
 def rewriting(clock: Clock) -> Callable[[Connection, Set[tuple[str, int]]], None]:
-    """Return what the ledger is to tell of hours that changed (late evidence, an exemption, the registry): they are written again."""
+    """Return what the ledger is to tell of hours that are new or changed (late evidence, an exemption, the registry): they are written."""
 
     def mark(connection: Connection, hours: Set[tuple[str, int]]) -> None:
         tables.mark_late(connection, hours, at_ms=clock.now_ms())
@@ -67,17 +65,15 @@ class HourWriter:
         """
         closed_ms = self._ledger.closed_ms()
         start_ms = min(self._journal.cursor(CURSOR), closed_ms - HOUR_MS)
-        if closed_ms > self._written_to_ms and not self._ledger.backlog(
-            from_ms=start_ms
-        ):  # asked second: what was closed by then is folded
+        # The backlog is asked for second: what was closed by then is folded.
+        if closed_ms > self._written_to_ms and not self._ledger.backlog(from_ms=start_ms):
             self._write_new(start_ms, closed_ms)
-        if not self._ledger.backlog():
-            while self._write_late():
-                pass
+        while self._write_late():
+            pass
 
     def _write_new(self, start_ms: int, closed_ms: int) -> None:
         """Write what was closed since; after a start the newest hour once more, which is how its shares are known again."""
-        newest_ms = closed_ms - HOUR_MS
+        begun_at_ms, newest_ms = self._clock.now_ms(), closed_ms - HOUR_MS
         lines: list[bytes] = []
         for position in self._directory().positions.values():
             hours = self._hours(position, start_ms, closed_ms)
@@ -88,20 +84,21 @@ class HourWriter:
                 lines = []
         self._writer.write_again({Bucket.COLD: lines})
         with self._database.write() as connection:
+            tables.forget_span(connection, from_ms=start_ms, to_ms=closed_ms, before_ms=begun_at_ms)
             self._journal.set_cursor(connection, CURSOR, closed_ms)
         self._written_to_ms = closed_ms
 
     def _write_late(self) -> bool:
-        """Write some of the hours that changed; return whether there may be more. Those not written yet are written as they are by then."""
-        before_ms = self._clock.now_ms() - _SETTLE_MS
+        """Write some of the hours that were told of; return whether there may be more. Those not written yet wait for `_write_new`."""
+        before_ms, written_to_ms = self._clock.now_ms(), self._journal.cursor(CURSOR)
         with self._database.read() as connection:
-            late = tables.late_before(connection, before_ms)
+            late = tables.late_before(connection, before_ms, to_ms=written_to_ms)
         if not late:
             return False
         positions = self._directory().positions
         lines: list[bytes] = []
         for position_id, hour_ms in late:
-            if hour_ms < self._written_to_ms and (position := positions.get(position_id)) is not None:
+            if (position := positions.get(position_id)) is not None:
                 hours = self._hours(position, hour_ms, hour_ms + 1)
                 lines += hour_lines(position, hours)
                 if hour_ms == self._written_to_ms - HOUR_MS:

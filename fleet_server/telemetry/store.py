@@ -27,7 +27,7 @@ late_hour = Table(
     Column("hour_ms", BigInteger, primary_key=True, autoincrement=False),
     Column("marked_at_ms", BigInteger, nullable=False),
 )
-"""Hours of the ledger that late evidence touched after they were written: to be written again."""
+"""Hours of the ledger that are new or have changed: still to be written."""
 
 
 def bury(connection: Connection, *, at_ms: int, bucket: str, letters: Sequence[tuple[bytes, str]]) -> None:
@@ -54,7 +54,7 @@ def letters(connection: Connection, *, limit: int = 100) -> list[tuple[int, str,
 
 
 def mark_late(connection: Connection, hours: Iterable[tuple[str, int]], *, at_ms: int) -> None:
-    """Remember hours that late evidence touched."""
+    """Remember hours to be written, as `(position_id, hour_ms)`."""
     rows = [{"position_id": position_id, "hour_ms": hour_ms, "marked_at_ms": at_ms} for position_id, hour_ms in hours]
     if rows:
         keys = list(late_hour.primary_key.columns)
@@ -63,9 +63,10 @@ def mark_late(connection: Connection, hours: Iterable[tuple[str, int]], *, at_ms
         )
 
 
-def late_before(connection: Connection, at_ms: int, *, limit: int = 500) -> list[tuple[str, int]]:
-    """Return hours that were marked before an instant and not again since, as `(position_id, hour_ms)`."""
-    query = select(late_hour).where(late_hour.c.marked_at_ms < at_ms).order_by(late_hour.c.hour_ms).limit(limit)
+def late_before(connection: Connection, at_ms: int, *, to_ms: int, limit: int = 500) -> list[tuple[str, int]]:
+    """Return hours that start before `to_ms` and were marked before an instant and not again since, the newest first."""
+    marked = (late_hour.c.marked_at_ms < at_ms) & (late_hour.c.hour_ms < to_ms)
+    query = select(late_hour).where(marked).order_by(late_hour.c.hour_ms.desc()).limit(limit)
     return [(row.position_id, row.hour_ms) for row in connection.execute(query)]
 
 
@@ -74,3 +75,9 @@ def forget_late(connection: Connection, hours: Sequence[tuple[str, int]], *, bef
     key = tuple_(late_hour.c.position_id, late_hour.c.hour_ms)
     for start in range(0, len(hours), 200):
         connection.execute(delete(late_hour).where(key.in_(hours[start : start + 200]), late_hour.c.marked_at_ms < before_ms))
+
+
+def forget_span(connection: Connection, *, from_ms: int, to_ms: int, before_ms: int) -> None:
+    """Forget all marks of the hours that start in `[from_ms, to_ms)`, but for those that were made since."""
+    hours = late_hour.c.hour_ms.between(from_ms, to_ms - 1)
+    connection.execute(delete(late_hour).where(hours, late_hour.c.marked_at_ms < before_ms))

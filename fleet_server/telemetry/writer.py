@@ -84,7 +84,6 @@ class TelemetryWriter:
             with self._database.write() as connection:
                 for bucket, found in letters.items():
                     tables.bury(connection, at_ms=now_ms, bucket=bucket, letters=found)
-                tables.mark_late(connection, derived.late_hours, at_ms=now_ms)
                 self._journal.set_cursor(connection, CURSOR, rows[-1].id)
             return len(rows)
 

@@ -44,7 +44,7 @@ Progress = Callable[[int, int], None]
 """Told how many hours of positions are folded, and of how many."""
 
 Refolded = Callable[[Connection, Set[tuple[str, int]]], None]
-"""Told, in the transaction that writes them, which hours differ from what stood there: position and start (ms)."""
+"""Told, in the transaction that writes them, which hours are new or differ from what stood there: position and start (ms)."""
 
 
 class Ledger:

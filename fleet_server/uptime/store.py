@@ -117,7 +117,7 @@ BootKey = tuple[NodeId, BootId]
 
 
 def replace_hours(connection: Connection, positions: Iterable[str], hour_range: range, rows: Sequence[LedgerRow]) -> set[tuple[str, int]]:
-    """Write the hours of positions anew; hours without a row vanish. Return those that stood there and were different: position, start."""
+    """Write the hours of positions anew; hours without a row vanish. Return those that are new or differ from before: position, start."""
     if not hour_range:
         return set()
     between = ledger.c.hour_ms.between(hour_range[0], hour_range[-1])
@@ -127,7 +127,7 @@ def replace_hours(connection: Connection, positions: Iterable[str], hour_range: 
         before.update(_row(row) for row in connection.execute(statement))
     if rows:
         connection.execute(insert(ledger), [_values(row) for row in rows])
-    return {(row.position_id, row.hour_ms) for row in before.difference(rows)}
+    return {(row.position_id, row.hour_ms) for row in before.symmetric_difference(rows)}
 
 
 def forget_positions(connection: Connection, positions: Iterable[str]) -> None:

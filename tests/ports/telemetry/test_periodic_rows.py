@@ -11,6 +11,7 @@ from firmware_agent.contract.vocabulary import Kind, Verdict
 from fleet_server.access.model import Scope
 from fleet_server.exemptions.model import Exemption, ExemptionKind
 from fleet_server.ingest.metrics import IngestMetrics
+from fleet_server.ingest.model import Lane
 from fleet_server.main import Figures
 from fleet_server.presence.service import Presence
 from fleet_server.storage import Database
@@ -74,8 +75,8 @@ class Server:
             "CAM-A", scope=Scope.ALL, kind=kind, from_ms=from_ms, to_ms=to_ms, reason="r", document="d", author="chief"
         )
 
-    def rows(self, bucket: Bucket, measurement: str, **tags: str) -> list[Point]:
-        found = self._store.query(bucket, measurement, from_ms=START, to_ms=self.world.clock.at_ms + 1, tags=tags)
+    def rows(self, bucket: Bucket, measurement: str, *, from_ms: int = START, **tags: str) -> list[Point]:
+        found = self._store.query(bucket, measurement, from_ms=from_ms, to_ms=self.world.clock.at_ms + 1, tags=tags)
         return sorted(found, key=lambda point: point.at_ms)
 
     def hour(self, start_ms: int) -> dict[str, int]:
@@ -148,6 +149,20 @@ def test_hours_are_written_again_after_each_change_of_an_exemption(server: Serve
         {"working": 30, "failed": 25, "excused": 5, "commissioned": 60},
         {"working": 30, "failed": 30, "commissioned": 60},
     ]
+
+
+def test_hours_from_before_are_written_too(server: Server) -> None:
+    """Evidence from before the server's first message, and a position that was in service long before it was entered."""
+    server.world.change(next(iter(server.world.positions)), commissioned_at_ms=START - 2 * HOUR)
+    server.says(START)
+    now = START + HOUR + 3 * MINUTE
+    server.advance(now)
+    server.world.beat([evidence("cam-a", at=START - 2 * HOUR, ttl=60_000)], wall=START - 2 * HOUR, mono=1, received=now, lane=Lane.REPLAY)
+    server.world.add_position("CAM-OLD", node=None, commissioned=START - 2 * HOUR)
+    server.advance(now := now + 2_000)
+    server.advance(now + MINUTE)
+    hours = [(row.tags["position"], (row.at_ms - START) // HOUR) for row in server.rows(Bucket.COLD, "uptime_1h", from_ms=START - 9 * HOUR)]
+    assert sorted(hours) == [(code, hour) for code in ("CAM-A", "CAM-B", "CAM-OLD") for hour in (-2, -1, 0) if code != "CAM-B" or hour == 0]
 
 
 def test_the_stations_newest_hour_follows_a_change_and_a_restart(server: Server) -> None:

@@ -6,12 +6,10 @@ import pytest
 
 from fleet_server.errors import Transient
 from fleet_server.ingest.journal import Journal
-from fleet_server.ingest.model import Lane
 from fleet_server.storage import Database
 from fleet_server.telemetry import store as tables
 from fleet_server.telemetry import writer as writing
 from fleet_server.telemetry.delivery import MAX_SPLITS, deliver
-from fleet_server.telemetry.derived import HOUR_MS
 from fleet_server.telemetry.promise import Bucket, PartlyRejected
 from fleet_server.telemetry.writer import TelemetryWriter
 from tests.unit.fleet_server.telemetry.fleet import NOW, MemoryTelemetry, directory, heartbeat, press
@@ -115,13 +113,6 @@ def test_refused_periodic_line_does_not_hold_up_the_next(bench: Bench) -> None:
     bench.writer.write({Bucket.HOT: [b"fleet_server x=1i %d" % NOW, b"fleet_server x=2i %d" % NOW]})
     assert bench.store.of(Bucket.HOT) == [f"fleet_server x=2i {NOW}"]
     assert len(bench.letters()) == 1
-
-
-def test_late_hours_are_marked_with_the_cursor(bench: Bench) -> None:
-    bench.journal.append([heartbeat(1, lane=Lane.REPLAY, received_at_ms=NOW + 3_600_000)])
-    bench.writer.advance()
-    with bench.database.read() as connection:
-        assert tables.late_before(connection, NOW * 2) == [("id-CAM-A", (NOW + 900) // HOUR_MS * HOUR_MS)]
 
 
 def test_full_store_is_no_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
