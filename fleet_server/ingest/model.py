@@ -1,9 +1,11 @@
 """What the journal holds, and the bookkeeping of streams that acknowledgements are made of. Pure."""
 
 from bisect import bisect_right
-from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Final, NamedTuple
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from firmware_agent.contract.ids import BootId, NodeId, StreamId
 from firmware_agent.contract.messages import MAX_GAPS, VERSION, Ack, Clock, Heartbeat, decode
@@ -74,8 +76,7 @@ class Entry(NamedTuple):
     """What `payload` says, where it has been decoded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(Struct, frozen=True, gc=False):
     """One message of the journal. `id` counts up in the order of commits, with holes."""
 
     id: int
@@ -88,7 +89,7 @@ class Row:
     at_ms: int | None
     boot: BootId | None
     payload: bytes
-    decoded: Heartbeat | None = field(default=None, compare=False, repr=False)
+    decoded: Heartbeat | None = None
     """What `payload` says, where somebody has decoded it already."""
 
     def heartbeat(self) -> Heartbeat:
@@ -100,8 +101,7 @@ class Row:
         return decode(Heartbeat, self.payload) if self.decoded is None else self.decoded
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
+class StreamRecord(Struct, frozen=True, gc=False):
     """What is known of one stream of heartbeats.
 
     Everything up to `through` is stored, or lies in a gap, or lay below `floor` when it was missing (then it is gone for

@@ -1,7 +1,7 @@
 """The connection to the broker: one persistent session as `svc-core`, mutual TLS, made again whenever it breaks.
 
 The client library's own message iterator makes a task for each message, which would cost more than all the rest of the
-hot path; so messages are taken from it where it would queue them (`queue_type`, a public extension point).
+hot path; so messages are taken where the library would queue them for it (`BusyClient`).
 """
 
 import asyncio
@@ -11,12 +11,11 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import aiomqtt
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTMessage
 
 from firmware_agent.contract.ids import NodeId
 from firmware_agent.contract.topics import ALL_UP, QOS, Down, down
@@ -153,7 +152,8 @@ class Mqtt:
 
     def _new_client(self, context: ssl.SSLContext | None) -> aiomqtt.Client:
         # A client of this library does not come back after a disconnection, so each session has a new one.
-        return RestingClient(
+        return BusyClient(
+            self._take,
             self._address.host,
             self._address.port,
             identifier=self._address.identity,
@@ -162,7 +162,6 @@ class Mqtt:
             timeout=self._timing.timeout_s,
             keepalive=self._timing.keepalive_s,
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],  # else an acknowledgement may wait 40 ms for the next one
-            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", partial(_Inlet, self._take)),
         )
 
     async def _until_broken_or_paused(self, client: aiomqtt.Client) -> None:
@@ -190,14 +189,26 @@ class Mqtt:
         self.failure = failure
 
 
-class RestingClient(aiomqtt.Client):
-    """Rests after each reading, so that in a busy time one reading brings many messages.
+class BusyClient(aiomqtt.Client):
+    """Hands each message on as it is read, and rests after each reading, so that in a busy time one reading brings many messages.
 
-    Each reading makes the event loop let go of the interpreter three times and wait for it to come back from the threads; with one
-    message a reading that cost more than all work on the message itself. What comes after a rest is read at once.
+    Each reading makes the event loop let go of the interpreter three times, wait for it to come back from the threads, and start with
+    cold caches; with one message a reading that cost more than all work on the message itself. The more a reading brought, the longer
+    is the rest: from 100 messages a second on it grows to its longest, below it hardly delays anybody. What comes after it is read at
+    once.
     """
 
-    REST_S: Final = 0.02
+    REST_S: Final = 0.01
+    """For each packet that the reading brought."""
+    LONGEST_REST_S: Final = 0.05
+
+    def __init__(self, take: Take, host: str, port: int, **settings: Any) -> None:
+        """The library's own messages never come: `take` has them."""
+        super().__init__(host, port, **settings)
+        self._take = take
+
+    def _on_message(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+        self._take(message.topic, bytes(message.payload), message.retain)
 
     def _on_socket_open(self, client: Client, userdata: Any, sock: Any) -> None:
         super()._on_socket_open(client, userdata, sock)
@@ -210,23 +221,13 @@ class RestingClient(aiomqtt.Client):
 
     def _read(self, client: Client, sock: GreedySocket) -> None:
         self._loop.remove_reader(sock.fileno())
-        self._loop.call_later(self.REST_S, self._watch, client, sock)
+        packets = 0
         try:
-            client.loop_read()
-            while sock.fileno() >= 0 and sock.pending():
+            while not packets or (sock.fileno() >= 0 and sock.pending()):
                 client.loop_read()
+                packets += 1
         except Exception as error:  # noqa: BLE001  # whatever it is, the connection is of no use any more
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)
-
-
-class _Inlet(asyncio.Queue[aiomqtt.Message]):
-    """Where the client would queue a message it is taken at once; so the queue stays empty for ever."""
-
-    def __init__(self, take: Take, maxsize: int = 0) -> None:
-        super().__init__(maxsize)
-        self._take = take
-
-    def put_nowait(self, item: aiomqtt.Message) -> None:
-        payload: Any = item.payload
-        self._take(item.topic.value, payload if isinstance(payload, bytes) else b"", item.retain)
+        finally:
+            self._loop.call_later(min(packets * self.REST_S, self.LONGEST_REST_S), self._watch, client, sock)

@@ -31,9 +31,9 @@ class WriterLimits:
 
     gather_s: float = 0.005
     """After the first message of a batch, unless an event is in it: then not at all."""
-    pace_s: float = 0.25
+    pace_s: float = 0.5
     """Between two commits of a busy time; a commit costs the same for one message as for many. Events do not wait for it."""
-    batch_messages: int = 256
+    batch_messages: int = 512
     batch_bytes: int = 4 * 1024 * 1024
     queue_messages: int = 20_000
     queue_bytes: int = 64 * 1024 * 1024

@@ -37,11 +37,10 @@ class Scoring:
 
     def innovation(self, *, scope: Scope) -> Innovation:
         """Return the proposal for all positions of a scope, as of now."""
-        return self._propose(self._presence.statuses(scope=scope))
+        return propose(self._presence.statuses(scope=scope), self._types(), is_demo=self._is_demo)
 
-    def _propose(self, statuses: list[PositionStatus]) -> Innovation:
-        types = {ref.id: ref.innovation_type for ref in self._directory().positions.values()}
-        return propose(statuses, types, is_demo=self._is_demo)
+    def _types(self) -> dict[str, str | None]:
+        return {ref.id: ref.innovation_type for ref in self._directory().positions.values()}
 
     async def run(self, feed: changes.ChangeFeed) -> None:
         """Follow the change log and tell of each change of a unit's proposal (kind `innovation`), until cancelled.
@@ -73,7 +72,8 @@ class Scoring:
                 by_unit.setdefault(unit_path, []).append(status)
         with self._database.read() as connection:
             told = store.told(connection)
-        news = {unit_path: _as_text(self._propose(statuses)) for unit_path, statuses in by_unit.items()}
+        types = self._types()
+        news = {unit_path: _as_text(propose(of_unit, types, is_demo=self._is_demo)) for unit_path, of_unit in by_unit.items()}
         changed = {unit_path: text for unit_path, text in news.items() if told.get(unit_path) != text}
         if changed:
             self._write(changed)

@@ -36,6 +36,7 @@ def _whole_path(fleet: dict[str, Any]) -> Iterator[Line]:
     )
     yield Line("heartbeats lost", str(load["swarm"]["lost"]), "0")
     yield Line("CPU-s per 100,000: ingest", f"{load['ingest_cpu_s_per_100k']:.2f}", "≤ 1.0 (event loop and journal writer)")
+    yield Line("the same while it is watched", f"{load['watched']['ingest_cpu_s_per_100k']:.2f}", "presses, a browser and a program beside")
     for name, value in load["cpu_s_per_100k"].items():
         yield Line(f"CPU-s per 100,000: {name}, all of it", f"{value:.2f}")
     for name, value in load["rss_mb"].items():

@@ -25,6 +25,8 @@ _LAG_S: Final = "ssz_telemetry_lag_seconds"
 _TASK: Final = 'ssz_cpu_seconds_total{task="%s"}'
 INGEST_TASKS: Final = ("event-loop", "ingest-writer", "ingest-registry", "ingest-bad-messages")
 """The data path from the broker into the journal. The event loop also serves HTTP and wakes all other tasks."""
+_PRESS_S: Final = 1.5
+"""At most, for one press under load and the pause after it: so long the load goes on while presses are measured."""
 
 Say = Callable[[str], None]
 
@@ -40,7 +42,11 @@ class Load:
 
 
 async def whole_path(installation: Installation, load: Load, folder: Path, *, settle_s: float, say: Say) -> dict[str, Any]:
-    """Measure one installation; the swarm runs as a process of its own."""
+    """Measure one installation; the swarm runs as a process of its own.
+
+    Costs are those of a window in which nodes speak and nobody looks; `watched` has the same figures for the time in which a
+    button is pressed again and again, while a browser and a program follow the news.
+    """
     prober_plan = Plan(1, 20, prefix="PRB")
     async with installation.where.api() as api:
         await register(load.plan, api)
@@ -54,10 +60,12 @@ async def whole_path(installation: Installation, load: Load, folder: Path, *, se
         try:
             await asyncio.sleep(load.warm_up_s)
             first, begin_s = await installation.read(api), time.monotonic()
-            async with Prober(installation.where, identity, prober_plan, view="presses").ready() as prober:
-                press = await prober.press(load.presses)
-            await asyncio.sleep(max(0.0, begin_s + load.window_s - time.monotonic()))
+            await asyncio.sleep(load.window_s)
             last, seconds = await installation.read(api), time.monotonic() - begin_s
+            async with Prober(installation.where, identity, prober_plan, view="presses").ready() as prober:
+                watched_from, begin_s = await installation.read(api), time.monotonic()
+                press = await prober.press(load.presses)
+                watched_to, watched_s = await installation.read(api), time.monotonic() - begin_s
             status = await asyncio.wait_for(swarm.wait(), 300)
         finally:
             await swarm.kill()
@@ -73,6 +81,7 @@ async def whole_path(installation: Installation, load: Load, folder: Path, *, se
             "swarm": account,
             "idle": idle,
             "press_under_load": press.as_json(),
+            "watched": _compare(watched_from, watched_to, watched_s),
             "time_series": time_series,
             "bytes_per_device_and_day": bytes_per_device_and_day(before, stored_bytes(installation), made),
             "load_average": os.getloadavg()[0],
@@ -95,7 +104,7 @@ async def _start_swarm(installation: Installation, load: Load, folder: Path) -> 
     await asyncio.to_thread(server.write_text, installation.where.as_json())
     argv: list[str | Path] = [program("hil"), "swarm", "--server", server, "--data", folder / "swarm", "--out", folder / "swarm.json"]
     argv += ["--nodes", str(plan.nodes), "--devices", str(plan.devices), "--rate", str(plan.rate)]
-    argv += ["--duration", str(load.warm_up_s + load.window_s + 5), "--ready-file", folder / "swarm.ready"]
+    argv += ["--duration", str(load.warm_up_s + load.window_s + _PRESS_S * load.presses + 5), "--ready-file", folder / "swarm.ready"]
     swarm = Process("hil swarm", argv, log=folder / "swarm.log")
     await swarm.start()
     await until(lambda: _is_ready(swarm, folder / "swarm.ready"), "the swarm is connected", within_s=900)

@@ -15,7 +15,7 @@ from firmware_agent.contract.topics import ALL_UP, Down, Up, up
 from fleet_server.clock import SystemClock
 from fleet_server.errors import Transient
 from fleet_server.ingest.metrics import IngestMetrics
-from fleet_server.ingest.mqtt import BrokerAddress, Mqtt, RestingClient, Timing
+from fleet_server.ingest.mqtt import BrokerAddress, BusyClient, Mqtt, Timing
 from tests.servers.mosquitto import Mosquitto
 
 NODE = ids.new_node_id()
@@ -75,14 +75,14 @@ async def test_messages_come_and_go(authority: Any, tls_mosquitto: Mosquitto) ->
 
 async def test_one_reading_brings_many_messages(authority: Any, tls_mosquitto: Mosquitto, monkeypatch: pytest.MonkeyPatch) -> None:
     core, taken, readings = authority.issue("svc-core"), Taken(), 0
-    read = RestingClient._read
+    read = BusyClient._read
 
-    def counted(self: RestingClient, client: Any, sock: Any) -> None:
+    def counted(self: BusyClient, client: Any, sock: Any) -> None:
         nonlocal readings
         readings += 1
         read(self, client, sock)
 
-    monkeypatch.setattr(RestingClient, "_read", counted)
+    monkeypatch.setattr(BusyClient, "_read", counted)
     connection = connection_of(
         BrokerAddress("localhost", tls_mosquitto.port, authority.ca_file, core.certificate, core.key),
         taken,

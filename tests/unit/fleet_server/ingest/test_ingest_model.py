@@ -1,10 +1,9 @@
 """The bookkeeping of streams: what is acknowledged, what is asked for again, and that it never stands still."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from firmware_agent.contract.ids import BootId, StreamId
 from firmware_agent.contract.messages import MAX_GAPS, Ack, Clock
