@@ -52,6 +52,7 @@ class Gate:
         host = self._settings.host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._socket = socket.create_server((host, self._settings.port), family=family, backlog=512)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # asyncio does so only for the sockets it makes itself
         await self._listen()
         return int(self._socket.getsockname()[1])
 

@@ -29,6 +29,14 @@ def test_taken_port_names_the_setting() -> None:
         bind("127.0.0.1", other.getsockname()[1], setting="est")
 
 
+def test_small_packets_do_not_wait_for_each_other() -> None:
+    """A piece of a feed would be held back for the 40 ms until the browser confirms the piece before it."""
+    with bind("127.0.0.1", 0, setting="http") as listener, socket.create_connection(listener.getsockname()):
+        listener.setblocking(True)
+        with listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "2001:db8::1", "no-such-host.invalid"])
 def test_address_of_another_machine(host: str) -> None:
     with pytest.raises(Rejected, match=r"\[http\] host"):
