@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -106,7 +107,8 @@ class Acknowledger:
         self._schedule = Schedule(interval_s, settle_s=min(SETTLE_S, interval_s))
         self._tick_s = min(0.25, interval_s / 2)
         self._events: dict[NodeId, list[EventId]] = {}
-        self._wake = asyncio.Event()
+        self._arrived = asyncio.Event()
+        self._born = asyncio.Event()
 
     def committed(self, committed: Committed) -> None:
         """Take note of what is in the journal now."""
@@ -117,20 +119,27 @@ class Acknowledger:
             self._schedule.born(key, committed.appended.streams[key], now_s=now_s)
         for node, events in committed.events.items():
             self._events.setdefault(node, []).extend(events)
-        if committed.events or committed.appended.born:
-            self._wake.set()
+        if committed.events:
+            self._arrived.set()
+        if committed.appended.born:
+            self._born.set()
 
     async def run(self) -> None:
-        """Send acknowledgements until cancelled."""
+        """Send acknowledgements until cancelled. Those of events wait for none of a stream: after a restart all streams are due at once."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._keep_sending(self._arrived, self._take_events), name="ingest-acks-events")
+            group.create_task(self._keep_sending(self._born, self._take_due), name="ingest-acks-streams")
+
+    async def _keep_sending(self, wake: asyncio.Event, take: Callable[[], list[tuple[NodeId, Ack]]]) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self._tick_s):
-                    await self._wake.wait()
-            except TimeoutError:
-                pass
-            self._wake.clear()
-            await self._send(self._take_events())
-            await self._send(self._schedule.take_due(self._clock.mono_s()))
+                    await wake.wait()
+            wake.clear()
+            await self._send(take())
+
+    def _take_due(self) -> list[tuple[NodeId, Ack]]:
+        return self._schedule.take_due(self._clock.mono_s())
 
     def _take_events(self) -> list[tuple[NodeId, Ack]]:
         taken, self._events = self._events, {}
@@ -140,8 +149,7 @@ class Acknowledger:
             acks += [(node, Ack(v=VERSION, events=unique[i : i + _MAX_EVENTS])) for i in range(0, len(unique), _MAX_EVENTS)]
         return acks
 
-    async def _send(self, acks: Iterable[tuple[NodeId, Ack]]) -> None:
-        waiting = list(acks)
+    async def _send(self, waiting: Sequence[tuple[NodeId, Ack]]) -> None:
         for start in range(0, len(waiting), _AT_ONCE):
             await asyncio.gather(*(self._send_one(node, ack) for node, ack in waiting[start : start + _AT_ONCE]))
 

@@ -1,12 +1,22 @@
 """Events at once; heartbeats within 5 s of a birth or a new gap, else at most once a minute."""
 
+import asyncio
+import json
+
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from firmware_agent.contract.ids import NodeId, StreamId
+from firmware_agent.contract.ids import EventId, NodeId, StreamId
 from firmware_agent.contract.messages import Ack
-from fleet_server.ingest.acks import Schedule
+from firmware_agent.contract.topics import Down
+from fleet_server.clock import SystemClock
+from fleet_server.errors import Transient
+from fleet_server.ingest.acks import Acknowledger, Schedule
+from fleet_server.ingest.journal import Appended
+from fleet_server.ingest.metrics import IngestMetrics
 from fleet_server.ingest.model import StreamRecord
+from fleet_server.ingest.writer import Committed
 
 NODE = NodeId("0b5e9a34-5c1d-4f0e-9c67-3c2f5d1a7e10")
 STREAM = StreamId("6f1c2a9b0d3e4f58")
@@ -99,3 +109,40 @@ def test_what_was_stored_is_acknowledged_in_the_end(steps: list[tuple[float, boo
     for _, ack in schedule.take_due(now_s + 60):
         told = ack.through
     assert told == through
+
+
+class BusyDownlink:
+    """A broker that takes acknowledgements of events, the second time, and is never done with those of streams."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.is_busy = asyncio.Event()
+        self.is_done = asyncio.Event()
+        self._has_refused = False
+
+    async def publish(self, node: NodeId, message: Down, payload: bytes, *, retain: bool = False) -> None:
+        ack = json.loads(payload)
+        if "stream" in ack:
+            self.is_busy.set()
+            await asyncio.Event().wait()
+        if not self._has_refused:
+            self._has_refused = True
+            raise Transient("not now")
+        self.events += ack["events"]
+        self.is_done.set()
+
+
+async def test_event_waits_for_no_stream_and_is_tried_again() -> None:
+    downlink = BusyDownlink()
+    acknowledger = Acknowledger(downlink, SystemClock(), IngestMetrics(CollectorRegistry()), interval_s=0.1)
+    event = EventId(f"{NODE}/{STREAM}/7")
+    running = asyncio.create_task(acknowledger.run())
+    try:
+        async with asyncio.timeout(20):
+            acknowledger.committed(Committed(Appended(streams={KEY: record(9)}, born={KEY}), {}))
+            await downlink.is_busy.wait()
+            acknowledger.committed(Committed(Appended(), {NODE: [event, event]}))
+            await downlink.is_done.wait()
+    finally:
+        running.cancel()
+    assert downlink.events == [event]
