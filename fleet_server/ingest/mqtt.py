@@ -224,8 +224,8 @@ class BusyClient(aiomqtt.Client):
         packets = 0
         try:
             while not packets or (sock.fileno() >= 0 and sock.pending()):
-                client.loop_read()
                 packets += 1
+                client.loop_read()
         except Exception as error:  # noqa: BLE001  # whatever it is, the connection is of no use any more
             if not self._disconnected.done():
                 self._disconnected.set_exception(error)

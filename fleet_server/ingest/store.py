@@ -151,8 +151,8 @@ def _marks(mark: str, values: Sequence[Any]) -> str:
 def _at_once(rows: Sequence[T]) -> list[Sequence[T]]:
     """Cut rows into those of one statement.
 
-    SQLite's driver lets go of the interpreter for each statement, and on a busy server waits long for it to come back: a statement for
-    each row cost more than the rows.
+    SQLite's driver lets go of the interpreter for each statement, and on a busy server waits long for it to come back: with a statement
+    for each row that was some hundred times in a commit.
     """
     return [rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE)]
 
