@@ -10,7 +10,7 @@ import sqlalchemy.exc
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 import fleet_server
 from fleet_server.storage import Database, StorageUnavailable, metadata
@@ -40,7 +40,15 @@ def test_the_newest_revision_is_the_one_that_alembic_goes_to(database: Database)
 
 
 def test_upgrading_again_changes_nothing(database: Database) -> None:
+    def shape() -> dict[str, list[str]]:
+        seen = inspect(database.engine)
+        return {table: [column["name"] for column in seen.get_columns(table)] for table in seen.get_table_names()}
+
+    before = shape()
     upgrade(database)
+    assert before
+    assert shape() == before
+    assert current_revision(database) == newest_revision()
 
 
 def test_database_of_a_later_version_is_left_alone(database: Database) -> None:

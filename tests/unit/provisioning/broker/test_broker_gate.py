@@ -21,10 +21,11 @@ async def test_small_packets_do_not_wait_for_each_other(monkeypatch: pytest.Monk
     port = await gate.start()
     listening = gate._socket
     assert listening is not None
-    with socket.create_connection(("127.0.0.1", port)):
-        listening.setblocking(True)
-        accepted = listening.accept()[0]
-        with accepted:
-            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-    gate.stop()
-    listening.close()
+    try:
+        with socket.create_connection(("127.0.0.1", port)):
+            listening.setblocking(True)
+            with listening.accept()[0] as accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    finally:
+        gate.stop()
+        listening.close()
